@@ -1,0 +1,168 @@
+"""All that is private of asyncio, in one place.
+
+Everything that this package knows of asyncio beyond its documentation is here and is checked by
+the canary (`pytest_loopsafe.canary`) each time the detectors arm, on the very interpreter they
+run on. Read from the sources of CPython 3.11 to 3.13.
+
+A task that yields a future of another loop
+    ``task_step_handle_result_impl`` in ``Modules/_asynciomodule.c`` makes the RuntimeError and
+    schedules ``loop.call_soon(TaskStepMethWrapper(task, exc))``. The wrapper is the only C object
+    of that moment which we can see: ``__self__`` is the task, and its referents hold the
+    exception. A normal step's wrapper refers to the task alone (3.12 and later: and to its own
+    type, a heap type). The pure-Python Task passes the exception as the callback's argument.
+
+The future itself
+    is reached through the suspended coroutine: the last link of its await chain is the future's C
+    iterator, and the iterator refers to the future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio import base_events, events, futures, locks, mixins, queues, tasks
+from asyncio import sslproto as _sslproto
+from collections.abc import Callable
+from typing import Any
+
+get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = events._get_running_loop
+set_running_loop: Callable[[asyncio.AbstractEventLoop | None], None] = events._set_running_loop
+
+BaseEventLoop = base_events.BaseEventLoop
+LoopBoundMixin: type[Any] = mixins._LoopBoundMixin
+ContextManagerMixin: type[Any] = locks._ContextManagerMixin
+INTERNALS = tuple(vars(module) for module in (locks, queues))
+"""The globals of the modules that use primitives inside primitives."""
+
+ENSURE_FUTURE: tuple[tuple[Any, str], ...] = (
+    ((tasks, "_ensure_future"),)
+    if hasattr(tasks, "_ensure_future")  # 3.11; later versions have one function under two names
+    else ((tasks, "ensure_future"), (asyncio, "ensure_future"))
+)
+"""Where the function lives that refuses a future of another loop with a ValueError."""
+
+WAIT = (tasks, "_wait")
+"""What ``asyncio.wait`` calls through its module, and so also for ``from asyncio import wait``."""
+
+def step_type() -> tuple[type, int]:
+    """The type of a C task's step callback, and how many objects a normal one refers to."""
+    loop = base_events.BaseEventLoop()
+    try:
+
+        async def nothing() -> None:
+            return None
+
+        task = asyncio.Task(nothing(), loop=loop)
+        handle = loop._ready.popleft()
+        found = type(handle._callback), len(gc.get_referents(handle._callback))
+        previous = get_running_loop()
+        set_running_loop(loop)
+        try:
+            handle._run()
+        finally:
+            set_running_loop(previous)
+        task.result()
+        return found
+    finally:
+        loop.close()
+
+
+def step_error(callback: Any) -> BaseException | None:
+    """The exception that a task step is about to throw into its coroutine."""
+    for referent in gc.get_referents(callback):
+        if isinstance(referent, BaseException):
+            return referent
+    return None
+
+
+def run_ready(loop: Any) -> None:
+    """Run what is scheduled on a loop that has no selector, once, as ``_run_once`` would."""
+    previous = get_running_loop()
+    set_running_loop(loop)
+    try:
+        for _ in range(len(loop._ready)):
+            loop._ready.popleft()._run()
+    finally:
+        set_running_loop(previous)
+
+
+def future_loop(future: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop a future belongs to, without raising."""
+    try:
+        loop: asyncio.AbstractEventLoop | None = futures._get_loop(future)
+    except Exception:  # noqa: BLE001 - a duck-typed future may do anything
+        return None
+    return loop
+
+
+def awaited_future(last_link: object) -> Any:
+    """The future behind the last link of an await chain, or None."""
+    if asyncio.isfuture(last_link):
+        return last_link
+    for referent in gc.get_referents(last_link):
+        if not isinstance(referent, type) and asyncio.isfuture(referent):
+            return referent
+    return None
+
+
+def source_traceback(thing: Any) -> Any:
+    """Where a future, task or loop was made, when asyncio's debug mode recorded it."""
+    return getattr(thing, "_source_traceback", None)
+
+
+def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop that a primitive is bound to; None while it has never had a waiter."""
+    loop: asyncio.AbstractEventLoop | None = getattr(primitive, "_loop", None)
+    return loop
+
+
+def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop that drives a transport."""
+    loop: asyncio.AbstractEventLoop | None = getattr(transport, "_loop", None)
+    return loop
+
+
+def loop_thread(loop: Any) -> int | None:
+    """The identifier of the thread that runs a loop now; None where that cannot be told."""
+    ident: int | None = getattr(loop, "_thread_id", None)
+    return ident
+
+
+def would_wait(primitive: Any, method: str) -> bool:
+    """Whether a blocking method of a primitive would have to make a waiter now, and so bind."""
+    if isinstance(primitive, asyncio.Barrier):
+        return primitive.n_waiting + 1 < primitive.parties
+    if method in ("acquire", "__aenter__"):
+        return bool(primitive.locked())
+    if isinstance(primitive, asyncio.Event):
+        return not primitive.is_set()
+    if isinstance(primitive, asyncio.Queue):
+        if method == "get":
+            return primitive.empty()
+        if method == "put":
+            return primitive.full()
+        return bool(getattr(primitive, "_unfinished_tasks", 0))
+    return method == "wait"
+
+
+def transport_writers() -> list[tuple[type, str]]:
+    """The methods by which asyncio's own transports send data, as (class, name)."""
+    from asyncio import selector_events  # noqa: PLC0415 - not on every platform's start-up path
+
+    found: list[tuple[type, str]] = []
+    candidates: list[Any] = [
+        getattr(selector_events, "_SelectorSocketTransport", None),
+        getattr(selector_events, "_SelectorDatagramTransport", None),
+        getattr(_sslproto, "_SSLProtocolTransport", None),
+    ]
+    try:
+        from asyncio import unix_events  # noqa: PLC0415
+    except ImportError:  # Windows
+        pass
+    else:
+        candidates.append(getattr(unix_events, "_UnixWritePipeTransport", None))
+    for cls in candidates:
+        for name in ("write", "writelines", "sendto"):
+            if cls is not None and name in vars(cls):
+                found.append((cls, name))
+    return found

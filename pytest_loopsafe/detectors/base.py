@@ -1,0 +1,96 @@
+"""The protocol between a watch and its detectors, and the words that all of them use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pytest_loopsafe import cpython
+from pytest_loopsafe.findings import Observation
+from pytest_loopsafe.instrumentation import Probe, Sighting
+from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.rules import Rule
+from pytest_loopsafe.stacks import Stack, summary_frames
+
+
+class Detector:
+    """Watches one family of hazards while a watch is armed.
+
+    A detector lives as long as its watch. It declares what it reports (`rules`), what it needs
+    to see (`probes`) and which sightings it judges (`judges`). A detector that raises is taken
+    out with a warning: a fault of ours must never become a fault of the test.
+    """
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    probes: ClassVar[tuple[Probe, ...]] = ()
+    judges: ClassVar[tuple[type[Sighting], ...]] = ()
+
+    def __init__(self, loops: LoopRegistry) -> None:
+        self.loops = loops
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Judge one sighting at the moment it happens, in the thread where it happens."""
+        return iter(())
+
+
+def name_loop(info: LoopInfo | None, state: str | None = None) -> str:
+    """``loop 1 (closed)``; ``no loop`` for sync code."""
+    if info is None:
+        return "no running loop"
+    return f"{info} ({state})" if state else str(info)
+
+
+def name_future(future: Any) -> str:
+    """``task 'Task-3' of worker()`` or ``a Future``, without calling anybody's ``repr``."""
+    if isinstance(future, asyncio.Task):
+        return f"task {future.get_name()!r} of {name_coroutine(future)}"
+    kind = type(future).__name__
+    if kind == "_GatheringFuture":
+        return "the future of a gather()"
+    return f"a{'n' if kind[:1] in 'AEIOU' else ''} {kind}"
+
+
+def name_coroutine(task: Any) -> str:
+    """The qualified name of what a task runs."""
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
+    return f"{name}()"
+
+
+def name_primitive(primitive: Any) -> str:
+    """``Lock``, ``BoundedSemaphore``: the class the user wrote."""
+    return type(primitive).__qualname__
+
+
+def where_made(thing: Any, title: str) -> tuple[Stack, ...]:
+    """The stack that made a future or task, where asyncio's debug mode kept it."""
+    frames = summary_frames(cpython.source_traceback(thing))
+    return (Stack(title, frames),) if frames else ()
+
+
+def loop_births(*infos: LoopInfo | None) -> tuple[Stack, ...]:
+    """Where each loop was made, as far as that was seen."""
+    return tuple(
+        Stack(f"{info} was made", info.created) for info in infos if info is not None and info.created
+    )
+
+
+def home_advice(home: asyncio.AbstractEventLoop) -> str:
+    """What to do about an object of another loop, by what became of that loop."""
+    state = state_of(home)
+    if state == "running":
+        return (
+            "That loop runs in another thread: hand the work to it with "
+            "asyncio.run_coroutine_threadsafe(coro, loop), and await the result through "
+            "asyncio.wrap_future()."
+        )
+    if state == "paused":
+        return (
+            "That loop is open, but nobody runs it now, so nothing of it can complete. Make the "
+            "object in the loop that uses it, or run all of this code in the one loop."
+        )
+    return (
+        "Make what it belongs to (client, pool, task) inside the loop that uses it, and close it "
+        "there before that loop ends: `async with` within the function given to asyncio.run()."
+    )

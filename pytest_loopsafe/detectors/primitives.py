@@ -1,0 +1,339 @@
+"""LS102 and LS107: a Lock, Event, Condition, Semaphore, Queue or Barrier in two loops.
+
+A primitive binds to a loop only when it must make a waiter. Until then it passes through any
+number of loops, and then fails in production, under contention. So two things are recorded: the
+moment a bound primitive is used elsewhere (LS102), and the loop of each *use* (LS107).
+
+A use is a call that could have had to wait. ``Queue.put_nowait``, ``Event.set``, ``release`` never
+bind anything. Nor does ``put`` on a queue without a limit. An Event that is set once for good and
+only asked from then on is a plain flag, and safe: its ``wait`` counts in a loop only if it had to
+wait there, or if the event was set or cleared in that loop too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import cpython
+from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_primitive
+from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.rules import Rule, Severity
+from pytest_loopsafe.stacks import Frame, Stack, current_stack, live_frames
+from pytest_loopsafe.swallowing import likely_handler
+
+FOREIGN = Rule(
+    "LS102",
+    "foreign-primitive",
+    Severity.ERROR,
+    "a primitive bound to another loop was used",
+    "Make it inside the loop that uses it, or keep one for each loop in a WeakKeyDictionary "
+    "keyed by the loop itself (never by id(loop)).",
+)
+SHARED = Rule(
+    "LS107",
+    "shared-primitive",
+    Severity.ERROR,
+    "a primitive was used in two loops",
+    "Nothing raised only because nobody had to wait. Make it inside the loop that uses it, or "
+    "keep one for each loop in a WeakKeyDictionary keyed by the loop itself (never by id(loop)).",
+)
+
+
+@dataclass(frozen=True)
+class PrimitiveRefused(Sighting):
+    """A primitive bound to `home` refused `loop`; asyncio is about to raise `error`."""
+
+    primitive: Any
+    loop: asyncio.AbstractEventLoop | None
+    home: asyncio.AbstractEventLoop
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class PrimitiveUsed(Sighting):
+    """A method that could wait was called. `waits`: it has to, and will bind the primitive."""
+
+    primitive: Any
+    method: str
+    loop: asyncio.AbstractEventLoop
+    waits: bool
+
+
+@dataclass(frozen=True)
+class PrimitiveReleased(Sighting):
+    """A lock or one permit of a semaphore was given back."""
+
+    primitive: Any
+    loop: asyncio.AbstractEventLoop | None
+
+
+@dataclass(frozen=True)
+class EventChanged(Sighting):
+    """An Event was set or cleared in a loop."""
+
+    event: Any
+    loop: asyncio.AbstractEventLoop
+
+
+class BindingProbe:
+    """Sees a bound primitive refuse another loop."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook the mixin method that all primitives ask for their loop."""
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def _get_loop(self: Any) -> Any:
+                __tracebackhide__ = True
+                home = cpython.bound_loop(self)
+                if home is None or home is cpython.get_running_loop():
+                    return original(self)
+                try:
+                    return original(self)
+                except RuntimeError as error:
+                    emit(PrimitiveRefused(_outermost(self), cpython.get_running_loop(), home, error))
+                    raise
+
+            return _get_loop
+
+        patches.replace(cpython.LoopBoundMixin, "_get_loop", build)
+
+
+def _outermost(primitive: Any) -> Any:
+    """The primitive that the user called: a Barrier rests on a Condition, a Queue on an Event."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and any(frame.f_globals is one for one in cpython.INTERNALS):
+        primitive = frame.f_locals.get("self", primitive)
+        frame = frame.f_back
+    return primitive
+
+
+_WAITING_METHODS: tuple[tuple[type[Any], str], ...] = (
+    (cpython.ContextManagerMixin, "__aenter__"),
+    (asyncio.Lock, "acquire"),
+    (asyncio.Semaphore, "acquire"),
+    (asyncio.Event, "wait"),
+    (asyncio.Condition, "wait"),
+    (asyncio.Queue, "get"),
+    (asyncio.Queue, "put"),
+    (asyncio.Queue, "join"),
+    (asyncio.Barrier, "wait"),
+    (asyncio.Barrier, "__aenter__"),
+)
+
+
+class UseProbe:
+    """Sees each use of a primitive by anybody but asyncio's own primitives."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook the methods that may have to wait.
+
+        The hooks are plain functions that return the original's coroutine untouched: an ``async``
+        wrapper would put a coroutine of ours into every stack and ``await`` chain.
+        """
+        for owner, name in _WAITING_METHODS:
+            patches.replace(owner, name, self._build(name, emit))
+        for name in ("set", "clear"):
+            patches.replace(asyncio.Event, name, self._build_change(emit))
+        for owner in (asyncio.Lock, asyncio.Semaphore):
+            patches.replace(owner, "release", self._build_release(emit))
+
+    @staticmethod
+    def _build(name: str, emit: Emit) -> Callable[[Any], Any]:
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = cpython.get_running_loop
+
+            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+                loop = running()
+                if loop is not None and not _called_by_asyncio():
+                    emit(PrimitiveUsed(self, name, loop, cpython.would_wait(self, name)))
+                return original(self, *args, **kwargs)
+
+            return _marked_async(method)
+
+        return build
+
+    @staticmethod
+    def _build_change(emit: Emit) -> Callable[[Any], Any]:
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = cpython.get_running_loop
+
+            def change(self: Any) -> Any:
+                loop = running()
+                if loop is not None and not _called_by_asyncio():
+                    emit(EventChanged(self, loop))
+                return original(self)
+
+            return change
+
+        return build
+
+    @staticmethod
+    def _build_release(emit: Emit) -> Callable[[Any], Any]:
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def release(self: Any) -> Any:
+                emit(PrimitiveReleased(self, cpython.get_running_loop()))
+                return original(self)
+
+            return release
+
+        return build
+
+
+def _called_by_asyncio() -> bool:
+    caller = sys._getframe(2).f_globals
+    return any(caller is internals for internals in cpython.INTERNALS)
+
+
+def _marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep ``iscoroutinefunction`` true for a plain function that returns a coroutine."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass
+class _Uses:
+    """One primitive's uses: the first in each loop (by number), and where an Event changed."""
+
+    first: dict[int, tuple[LoopInfo, tuple[Frame, ...]]] = field(default_factory=dict)
+    changed_in: set[int] = field(default_factory=set)
+
+
+class Primitives(Detector):
+    """LS102 and LS107."""
+
+    rules = (FOREIGN, SHARED)
+    probes = (BindingProbe(), UseProbe())
+    judges = (PrimitiveRefused, PrimitiveUsed, EventChanged)
+
+    def __init__(self, loops: LoopRegistry) -> None:
+        super().__init__(loops)
+        self._lock = threading.RLock()
+        self._uses: dict[int, tuple[weakref.ref[Any], _Uses]] = {}
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report a refusal at once, and a use once an earlier loop has used the same primitive."""
+        if isinstance(sighting, PrimitiveRefused):
+            loop = self.loops.of(sighting.loop) if sighting.loop is not None else None
+            yield self._foreign(sighting.primitive, loop, sighting.home, sighting.error)
+        elif isinstance(sighting, EventChanged):
+            self._of(sighting.event).changed_in.add(self.loops.of(sighting.loop).number)
+        elif isinstance(sighting, PrimitiveUsed) and not _cannot_wait(sighting):
+            yield from self._used(sighting)
+
+    def _used(self, sighting: PrimitiveUsed) -> Iterator[Observation]:
+        primitive, loop = sighting.primitive, self.loops.of(sighting.loop)
+        uses = self._of(primitive)
+        if (
+            isinstance(primitive, asyncio.Event)
+            and not sighting.waits
+            and loop.number not in uses.changed_in
+        ):
+            return
+        home = cpython.bound_loop(primitive)
+        if home is not None and home is not sighting.loop:
+            if not sighting.waits:  # else asyncio is about to refuse, and the binding probe sees it
+                yield self._foreign(primitive, loop, home, None)
+        elif loop.number not in uses.first:
+            here = current_stack()
+            if uses.first:
+                yield self._shared(primitive, loop, here, *next(iter(uses.first.values())))
+            uses.first[loop.number] = (loop, here)
+
+    def _of(self, primitive: Any) -> _Uses:
+        key = id(primitive)
+        with self._lock:
+            entry = self._uses.get(key)
+            if entry is not None and entry[0]() is primitive:
+                return entry[1]
+            uses = _Uses()
+
+            def forget(ref: weakref.ref[Any]) -> None:
+                with self._lock:
+                    current = self._uses.get(key)
+                    if current is not None and current[0] is ref:
+                        del self._uses[key]
+
+            try:
+                self._uses[key] = (weakref.ref(primitive, forget), uses)
+            except TypeError:  # a subclass with __slots__: it cannot be recognised later
+                pass
+            return uses
+
+    def _foreign(
+        self,
+        primitive: Any,
+        loop: LoopInfo | None,
+        home_loop: asyncio.AbstractEventLoop,
+        error: BaseException | None,
+    ) -> Observation:
+        home, state = self.loops.of(home_loop), state_of(home_loop)
+        quietly = "" if error else "; nobody had to wait, so asyncio said nothing"
+        earlier = self._of(primitive).first.get(home.number)
+        return Observation(
+            Finding(
+                FOREIGN,
+                f"{_article(primitive)} bound to {name_loop(home, state)} was used in "
+                f"{name_loop(loop)}{quietly}",
+                loop,
+                home,
+                (
+                    Stack(f"used in {name_loop(loop)}", current_stack()),
+                    *((Stack(f"first used in {home}", earlier[1]),) if earlier else ()),
+                    *loop_births(home, loop),
+                ),
+                FOREIGN.remedy,
+                home_state=state,
+            ),
+            error,
+            likely_handler(live_frames()) if error else None,
+        )
+
+    def _shared(
+        self,
+        primitive: Any,
+        loop: LoopInfo,
+        here: tuple[Frame, ...],
+        earlier: LoopInfo,
+        there: tuple[Frame, ...],
+    ) -> Observation:
+        return Observation(
+            Finding(
+                SHARED,
+                f"one {name_primitive(primitive)} was used in {earlier} and in {loop}: it binds "
+                "to the first loop in which a task has to wait for it, and raises in the others",
+                loop,
+                earlier,
+                (
+                    Stack(f"used in {loop}", here),
+                    Stack(f"first used in {earlier}", there),
+                    *loop_births(earlier, loop),
+                ),
+                SHARED.remedy,
+            )
+        )
+
+
+def _article(primitive: Any) -> str:
+    name = name_primitive(primitive)
+    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
+
+
+def _cannot_wait(sighting: PrimitiveUsed) -> bool:
+    """``put`` on a queue without a limit never waits, in whichever loop."""
+    primitive = sighting.primitive
+    return (
+        sighting.method == "put" and isinstance(primitive, asyncio.Queue) and primitive.maxsize <= 0
+    )

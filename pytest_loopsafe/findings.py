@@ -1,0 +1,233 @@
+"""What was seen, as plain data, and the log that folds one hazard's many sightings into one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.rules import Ignore, Rule, Severity
+from pytest_loopsafe.stacks import Frame, Stack
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One hazard, seen once or many times.
+
+    Attributes:
+        rule: what it is an instance of.
+        message: one sentence: what happened, in which loop, with whose object.
+        loop: the loop in which it happened; None in sync code, outside any loop.
+        home_loop: the loop that the object belongs to; None where there is none.
+        home_state: ``closed``, ``paused``, ``running`` or ``gone``, at that moment.
+        stacks: titled stacks; the first is where it happened.
+        remedy: what to do.
+        owner: how a global reaches the object, as Python to type; None where not looked for.
+        swallowed: the code under test hid the error: none of it left the pass.
+        swallowed_at: the frame that kept the error, where that is known.
+        swallowed_likely: True where `swallowed_at` was read from the source, not witnessed.
+        count: how often it was seen.
+        passes: the numbers of the passes in which it was seen, from 1.
+        severity: the rule's own, or an error under ``strict``.
+    """
+
+    rule: Rule
+    message: str
+    loop: LoopInfo | None
+    home_loop: LoopInfo | None
+    stacks: tuple[Stack, ...]
+    remedy: str
+    home_state: str | None = None
+    owner: str | None = None
+    swallowed: bool = False
+    swallowed_at: Frame | None = None
+    swallowed_likely: bool = False
+    count: int = 1
+    passes: tuple[int, ...] = ()
+    severity: Severity = Severity.ERROR
+
+    @property
+    def code(self) -> str:
+        """The rule's code, ``LS101``."""
+        return self.rule.code
+
+    @property
+    def slug(self) -> str:
+        """The rule's slug, ``cross-loop-await``."""
+        return self.rule.slug
+
+    @property
+    def site(self) -> Frame | None:
+        """Where it happened: the innermost frame of the user's own code."""
+        return self.stacks[0].site if self.stacks else None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it fails the test."""
+        return self.severity is Severity.ERROR
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON-able data, in the shape of ``--loopsafe-json``."""
+
+        def frame(one: Frame) -> dict[str, Any]:
+            return {
+                "file": one.file,
+                "line": one.line,
+                "function": one.function,
+                "code": one.code,
+                "library": one.library,
+            }
+
+        return {
+            "code": self.code,
+            "slug": self.slug,
+            "severity": str(self.severity),
+            "message": self.message,
+            "loop": self.loop.number if self.loop else None,
+            "home_loop": self.home_loop.number if self.home_loop else None,
+            "home_state": self.home_state,
+            "owner": self.owner,
+            "swallowed": self.swallowed,
+            "swallowed_at": frame(self.swallowed_at) if self.swallowed_at else None,
+            "swallowed_likely": self.swallowed_likely,
+            "count": self.count,
+            "passes": list(self.passes),
+            "stacks": [
+                {"title": stack.title, "frames": [frame(one) for one in stack.frames]}
+                for stack in self.stacks
+            ],
+            "remedy": self.remedy,
+            "url": self.rule.url,
+        }
+
+
+@dataclass(frozen=True)
+class ErrorKey:
+    """An exception, recognised later without being kept.
+
+    Keeping it would keep its traceback, hence frames, clients and loops: the code under test
+    would then run in another world than in production. The address alone could be handed to
+    another exception, so type and text must agree as well.
+    """
+
+    address: int
+    kind: type[BaseException]
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorKey:
+        """The key of an exception that exists now."""
+        return cls(id(error), type(error), str(error)[:200])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a detector hands in: a finding, and what is needed to judge later who hid it.
+
+    Attributes:
+        finding: the hazard as seen.
+        error: the exception that asyncio raised for it; None where it raised nothing.
+        likely_handler: the ``except`` around the place, read from the source.
+    """
+
+    finding: Finding
+    error: BaseException | None = None
+    likely_handler: Frame | None = None
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it was raised from, groups' members included."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        pending += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions
+
+
+class _Record:
+    __slots__ = ("count", "finding", "passes", "pending")
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        self.count = 0
+        self.passes: set[int] = set()
+        self.pending: list[tuple[ErrorKey, Frame | None]] = []
+
+
+class FindingLog:
+    """Folds observations into findings: one hazard is one finding with a count.
+
+    Two observations are the same hazard when rule and place agree: the same line of the user's
+    code, in whichever loop. Safe to use from any thread.
+    """
+
+    def __init__(self, *, strict: bool = False, ignore: Iterable[Ignore] = ()) -> None:
+        self._strict = strict
+        self._ignore = tuple(ignore)
+        self._lock = threading.Lock()
+        self._records: dict[object, _Record] = {}
+        self.ignored = 0
+
+    def add(self, observation: Observation, pass_number: int) -> None:
+        """Take in one observation made in a pass."""
+        finding = observation.finding
+        if any(entry.matches(finding.code, finding.owner) for entry in self._ignore):
+            self.ignored += 1
+            return
+        severity = Severity.ERROR if self._strict else finding.rule.severity
+        site = finding.site
+        place: object = (site.file, site.line) if site else finding.message
+        with self._lock:
+            record = self._records.setdefault(
+                (finding.code, place), _Record(replace(finding, severity=severity))
+            )
+            record.count += 1
+            record.passes.add(pass_number)
+            if observation.error is not None:
+                record.pending.append(
+                    (ErrorKey.of(observation.error), observation.likely_handler)
+                )
+
+    def settle(
+        self,
+        errors: Iterable[BaseException],
+        witnessed: Callable[[ErrorKey], Frame | None] = lambda key: None,
+    ) -> None:
+        """Judge at the end of a pass which errors left it; the others were swallowed.
+
+        Args:
+            errors: the exceptions that left the pass.
+            witnessed: tells which frame kept an error, where somebody saw it.
+        """
+        left = {ErrorKey.of(link) for error in errors for link in error_chain(error)}
+        with self._lock:
+            for record in self._records.values():
+                pending, record.pending = record.pending, []
+                for key, likely in pending:
+                    if key in left:
+                        continue
+                    finding = record.finding
+                    handler = witnessed(key)
+                    if not finding.swallowed or (handler and finding.swallowed_at is None):
+                        record.finding = replace(
+                            finding,
+                            swallowed=True,
+                            swallowed_at=handler or likely,
+                            swallowed_likely=handler is None and likely is not None,
+                        )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far, in the order in which they were first seen."""
+        with self._lock:
+            return tuple(
+                replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
+                for record in self._records.values()
+            )

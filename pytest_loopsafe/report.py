@@ -1,0 +1,102 @@
+"""What a run or a watch gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe.findings import Finding
+from pytest_loopsafe.loops import LoopInfo
+
+
+@dataclass(frozen=True)
+class PassOutcome:
+    """How one pass ended.
+
+    Attributes:
+        number: from 1.
+        value: what the code returned; a list of that with ``concurrency`` above 1.
+        error: the exception that left the pass, or None.
+    """
+
+    number: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+class LoopReport:
+    """The loops, findings and results of a run or a watch.
+
+    Inside ``with watch() as report`` it is live: it shows what has been found so far.
+    """
+
+    def __init__(
+        self,
+        findings: Callable[[], tuple[Finding, ...]],
+        loops: Callable[[], tuple[LoopInfo, ...]],
+        schedule: str | None = None,
+    ) -> None:
+        self._findings = findings
+        self._loops = loops
+        self.schedule = schedule
+        self.passes: tuple[PassOutcome, ...] = ()
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, in the order in which they were first seen."""
+        return self._findings()
+
+    @property
+    def loops(self) -> tuple[LoopInfo, ...]:
+        """All loops made during the watch, in order."""
+        return self._loops()
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """Each pass's value, or the exception that left it."""
+        return tuple(one.value if one.error is None else one.error for one in self.passes)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that fail a test."""
+        return tuple(finding for finding in self.findings if finding.is_error)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that are only reported."""
+        return tuple(finding for finding in self.findings if not finding.is_error)
+
+    def raise_for_errors(self) -> None:
+        """Fail if anything of severity error was found.
+
+        Raises:
+            LoopSafetyError: carrying this report.
+        """
+        if self.errors:
+            raise LoopSafetyError(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON-able data: ``{"loops": N, "findings": [...], "notes": [...]}``."""
+        return {
+            "loops": len(self.loops),
+            "findings": [finding.to_json() for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        from pytest_loopsafe.rendering import render_report  # noqa: PLC0415 - it is above this
+
+        return render_report(self).plain()
+
+    def __repr__(self) -> str:
+        return f"<LoopReport: {len(self.loops)} loops, {len(self.findings)} findings>"
+
+
+class LoopSafetyError(AssertionError):
+    """The code is not loop-safe. `report` tells what was found."""
+
+    def __init__(self, report: LoopReport) -> None:
+        super().__init__(str(report))
+        self.report = report

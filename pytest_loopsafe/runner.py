@@ -1,0 +1,218 @@
+"""Running the same code over several loops, watched."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import cpython, schedules
+from pytest_loopsafe.addresses import FrozenHeap
+from pytest_loopsafe.detectors.hang import PassTimedOut
+from pytest_loopsafe.findings import error_chain
+from pytest_loopsafe.report import LoopReport, PassOutcome
+from pytest_loopsafe.settings import Settings, SettingsError
+from pytest_loopsafe.stacks import current_stack
+from pytest_loopsafe.watching import Watch
+from pytest_loopsafe.watchdog import PassAborted, Watchdog
+
+
+def is_async(func: Callable[..., Any]) -> bool:
+    """Whether a call of this gives a coroutine, through partials and ``__call__`` methods too."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(func, "__call__", None)  # noqa: B004 - the method itself is wanted
+    )
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.__stderr__, flush=True)  # noqa: T201 - the process is about to end
+
+
+class LoopRun:
+    """One function run over several loops.
+
+    Args:
+        func: async, then each pass is one call in a loop that the schedule provides; or sync,
+            then each pass is one call, and the loops that it makes itself are watched.
+        settings: how to run it.
+        last_word: called with a text when the process is about to end without a report.
+
+    Raises:
+        SettingsError: for settings that this function cannot be run with.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[], Any],
+        settings: Settings,
+        *,
+        last_word: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        self._func = func
+        self._settings = settings
+        self._last_word = last_word
+        self._async = is_async(func)
+        if not self._async and settings.concurrency > 1:
+            raise SettingsError(
+                f"concurrency={settings.concurrency} is not allowed for a function that is not "
+                "async: its calls cannot be gathered in one loop"
+            )
+        if not self._async and settings.loop_factory is not None:
+            raise SettingsError(
+                f"loop_factory={settings.loop_factory!r} is not allowed for a function that is "
+                "not async: it makes its own loops"
+            )
+        self._watch = Watch(strict=settings.strict, ignore=settings.ignore)
+        self.report = LoopReport(self._watch.findings, self._watch.loops.made, settings.schedule)
+
+    def execute(self) -> LoopReport:
+        """Run all passes and return the report; nothing that the code raises is raised here.
+
+        Raises:
+            RuntimeError: when called from inside a running loop.
+            BlindError: when the detectors cannot see on this interpreter.
+            LoopFactoryError: when the loop factory returns no fresh loop.
+            BaseException: KeyboardInterrupt, SystemExit and pytest's outcomes end the run at
+                once; what was found until then is in `report`.
+        """
+        if cpython.get_running_loop() is not None:
+            raise RuntimeError(
+                "pytest-loopsafe makes its own loops and cannot do so inside a running one: call "
+                "it from sync code (a plain `def` test)"
+            )
+        outcomes: list[PassOutcome] = []
+        settings = self._settings
+        schedule = schedules.make(settings, own_loops=self._async)
+        dog = Watchdog(settings.timeout, self._timed_out, self._final_word)
+        dog.running_loops = self._running_loops  # type: ignore[method-assign]
+        try:
+            with ExitStack() as stack:
+                patches = stack.enter_context(self._watch.armed())
+                stack.enter_context(self._exit_guard())
+                stack.enter_context(FrozenHeap())
+                stack.enter_context(schedule.running(patches))
+                for number in range(1, settings.loops + 1):
+                    outcome = self._pass(number, schedule, dog)
+                    outcomes.append(outcome)
+                    self.report.passes = tuple(outcomes)
+                    if dog.expired:
+                        break  # another pass would most likely hang as long again
+                    if number < settings.loops and outcome.error is not None:
+                        _release_locals(outcome.error)
+                    schedule.between()
+        finally:
+            self.report.notes = schedule.notes()
+        return self.report
+
+    def _pass(self, number: int, schedule: schedules.Schedule, dog: Watchdog) -> PassOutcome:
+        self._number = number
+        self._watch.begin_pass(number)
+        errors: tuple[BaseException, ...] = ()
+        try:
+            with dog.watching():
+                if self._async:
+                    value = schedule.run(self._coroutine)
+                else:
+                    value = self._func()
+            if self._settings.concurrency > 1:
+                errors = tuple(one for one in value if isinstance(one, BaseException))
+            if dog.expired:
+                return PassOutcome(number, error=self._too_late(number))
+            return PassOutcome(number, value, errors[0] if errors else None)
+        except (Exception, asyncio.CancelledError, PassAborted) as error:
+            if isinstance(error, schedules.LoopFactoryError):
+                raise
+            errors = (error,)
+            _hide_scaffolding(error)
+            if dog.expired:
+                return PassOutcome(number, error=self._too_late(number))
+            return PassOutcome(number, error=error)
+        except BaseException as error:
+            errors = (error,)
+            raise
+        finally:
+            self._watch.end_pass(*errors)
+
+    def _coroutine(self) -> Any:
+        if self._settings.concurrency == 1:
+            return self._func()
+        return self._gathered()
+
+    async def _gathered(self) -> list[Any]:
+        calls = (self._func() for _ in range(self._settings.concurrency))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    def _too_late(self, number: int) -> TimeoutError:
+        return TimeoutError(f"pass {number} did not finish in {self._settings.timeout:g} s")
+
+    def _timed_out(
+        self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None
+    ) -> None:
+        stack = current_stack(frame) if frame is not None else ()
+        self._watch.observe(PassTimedOut(self._number, self._settings.timeout, loop, stack))
+
+    def _running_loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [loop for loop in self._watch.loops.alive() if loop.is_running()]
+
+    def _final_word(self, text: str) -> None:
+        self._watch.end_pass()
+        self._last_word(f"{self.report}\n{text}")
+
+    @contextmanager
+    def _exit_guard(self) -> Iterator[None]:
+        """Say so when the code under test ends the process with ``os._exit``.
+
+        It ends all the same, as it would without us; but not in silence. Children that the code
+        forks end in this way as a matter of course.
+        """
+        original, pid = os._exit, os.getpid()
+
+        @functools.wraps(original)
+        def _exit(status: int) -> Any:
+            if os.getpid() == pid:
+                self._final_word(
+                    f"pytest-loopsafe: the code under test called os._exit({status!r}) in pass "
+                    f"{self._number}; the process ends here."
+                )
+            return original(status)
+
+        os._exit = _exit  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            if os._exit is _exit:
+                os._exit = original
+
+
+def _hide_scaffolding(error: BaseException) -> None:
+    """Cut our frames and asyncio's off the head of a traceback: it then begins with the code."""
+    trace = error.__traceback__
+    while trace is not None and _is_scaffolding(trace.tb_frame):
+        trace = trace.tb_next
+    if trace is not None:
+        error.__traceback__ = trace
+
+
+def _is_scaffolding(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith((os.path.dirname(__file__), os.path.dirname(asyncio.__file__)))
+
+
+def _release_locals(error: BaseException) -> None:
+    """Clear the finished frames of an error that is kept while another pass runs.
+
+    Their locals hold clients and loops of the pass that ended. In production nobody keeps them,
+    and a loop kept alive cannot give its ``id()`` to the next one.
+    """
+    for link in error_chain(error):
+        if link.__traceback__ is not None:
+            traceback.clear_frames(link.__traceback__)

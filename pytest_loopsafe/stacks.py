@@ -1,0 +1,207 @@
+"""Reading stacks: of the code that runs now, and of a task that is suspended.
+
+Nothing here keeps a frame alive. A frame object holds its locals, these hold clients, and clients
+hold loops; so a stack is copied at once into plain data (file, line, function), and the source
+line is looked up only when somebody prints it.
+"""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any
+
+_OWN = str(Path(__file__).parent) + "/"
+_LIBRARY_ROOTS = tuple(
+    {
+        str(Path(path)) + "/"
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        if (path := sysconfig.get_paths().get(name))
+    }
+)
+_LIBRARY_PARTS = ("/site-packages/", "/dist-packages/")
+
+MAX_FRAMES = 60
+"""A stack keeps its innermost frames only: beyond this many, nobody reads on."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of a stack.
+
+    Attributes:
+        file: the absolute path, or what stands for one (``<string>``).
+        line: the line number, from 1.
+        function: the qualified name of the function.
+        first_line: where the function begins; it tells two functions of one name apart.
+    """
+
+    file: str
+    line: int
+    function: str
+    first_line: int = 0
+
+    @property
+    def code(self) -> str:
+        """The source line, stripped; empty where there is no source."""
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def library(self) -> bool:
+        """True for the standard library and installed packages, False for the user's own code."""
+        return is_library(self.file)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A titled stack, outermost frame first, as in a traceback."""
+
+    title: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def site(self) -> Frame | None:
+        """The innermost frame of the user's own code, else the innermost of all."""
+        for frame in reversed(self.frames):
+            if not frame.library:
+                return frame
+        return self.frames[-1] if self.frames else None
+
+
+def is_library(file: str) -> bool:
+    """Whether a file belongs to the interpreter or to an installed package."""
+    return (
+        file.startswith(("<frozen", *_LIBRARY_ROOTS))
+        or any(part in file for part in _LIBRARY_PARTS)
+        or file.startswith(_OWN)
+    )
+
+
+def _frame(code: CodeType, line: int | None) -> Frame:
+    return Frame(code.co_filename, line or code.co_firstlineno, code.co_qualname, code.co_firstlineno)
+
+
+def handler_frame(code: CodeType, offset: int) -> Frame:
+    """The ``except`` of a code object, from the offset that ``sys.monitoring`` gives for it.
+
+    The offset is that of the handler's first instruction, ``PUSH_EXC_INFO``, which belongs to no
+    source line of its own; the one after it (an instruction is two bytes) is the ``except``.
+    """
+    offset += 2
+    line = None
+    for start, end, number in code.co_lines():
+        if start <= offset < end:
+            line = number
+            break
+    return _frame(code, line)
+
+
+def _is_scaffolding(file: str) -> bool:
+    """Our own frames and pytest's: who called the test is not a part of what went wrong."""
+    return file.startswith(_OWN) or "/_pytest/" in file or "/pluggy/" in file
+
+
+def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
+    """The stack of the running code (or from `start` outwards), outermost first.
+
+    Frames of this package are left out, and all that lies outside the test: pytest's and
+    pluggy's frames, and the launcher below them.
+    """
+    frame: FrameType | None = start if start is not None else sys._getframe(1)
+    frames: list[Frame] = []
+    while frame is not None and len(frames) < MAX_FRAMES:
+        code = frame.f_code
+        if "/_pytest/" in code.co_filename:
+            break
+        if not _is_scaffolding(code.co_filename):
+            frames.append(_frame(code, frame.f_lineno))
+        frame = frame.f_back
+    frames.reverse()
+    return tuple(frames)
+
+
+def live_frames() -> list[FrameType]:
+    """The live frames of the running code, outermost first, ours left out. Not to be kept."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and "/_pytest/" not in frame.f_code.co_filename:
+        if not _is_scaffolding(frame.f_code.co_filename):
+            frames.append(frame)
+        frame = frame.f_back
+    frames.reverse()
+    return frames
+
+
+def suspended_chain(awaitable: object) -> Iterator[object]:
+    """Follow what a suspended coroutine awaits, from the coroutine down to what it waits for.
+
+    Each coroutine, generator and async generator names the next one: ``cr_await``,
+    ``gi_yieldfrom``, ``ag_await``. Between them lie objects of C types that name nothing
+    (``coroutine_wrapper``, ``async_generator_asend``, ``anext_awaitable``, an iterator of a
+    foreign type); there the collector's view of what they refer to goes on. The chain ends at an
+    object with nothing to follow: for an awaited future that is its C iterator.
+    """
+    seen: set[int] = set()
+    current: object | None = awaitable
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = _next_link(current)
+
+
+_LINKS = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+
+
+def _next_link(link: object) -> object | None:
+    for frame, inner in _LINKS:
+        if hasattr(type(link), frame):
+            following: object | None = getattr(link, inner, None)
+            return following
+    for referent in gc.get_referents(link):
+        if isinstance(referent, CoroutineType | GeneratorType | AsyncGeneratorType):
+            return referent
+    return None
+
+
+def suspended_frames(awaitable: object) -> tuple[list[FrameType], object]:
+    """The live frames of a suspended coroutine, outermost first, and what the last one awaits.
+
+    The frames are for the caller's eyes only: whoever keeps one keeps all that it refers to.
+    """
+    frames: list[FrameType] = []
+    last: object = awaitable
+    for link in suspended_chain(awaitable):
+        last = link
+        for name, _ in _LINKS:
+            frame = getattr(link, name, None)
+            if isinstance(frame, FrameType):
+                frames.append(frame)
+                break
+    return frames, last
+
+
+def describe_frames(frames: list[FrameType]) -> tuple[Frame, ...]:
+    """Copy live frames into plain data, leaving our own out."""
+    return tuple(
+        _frame(frame.f_code, frame.f_lineno)
+        for frame in frames
+        if not frame.f_code.co_filename.startswith(_OWN)
+    )
+
+
+def summary_frames(extracted: Any) -> tuple[Frame, ...]:
+    """Frames from a ``traceback.StackSummary``, as asyncio keeps one in debug mode."""
+    return tuple(
+        Frame(entry.filename, entry.lineno or 0, entry.name)
+        for entry in extracted or ()
+        if not _is_scaffolding(entry.filename)
+    )

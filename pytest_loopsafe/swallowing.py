@@ -1,0 +1,219 @@
+"""Who kept an error: the frame whose ``except`` ended it, witnessed or read from the source.
+
+From CPython 3.12 on, ``sys.monitoring`` tells of each exception that is raised, caught and raised
+again. The frame that kept an error is the last that caught it and did not raise it again. An
+exception raised *from* the error continues it: whoever keeps that one kept the error. The events
+are switched on only once a detector has seen an error, so a clean run pays nothing.
+
+On 3.11, or where no tool id is free (a debugger, coverage and a profiler may own them), the
+innermost ``except`` around the place is read from the source: likely, not certain.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import linecache
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+from pytest_loopsafe.findings import ErrorKey
+from pytest_loopsafe.stacks import Frame, handler_frame
+
+_TOOL_NAME = "pytest-loopsafe"
+_TOOL_IDS = (4, 3)
+"""Ids that ``sys.monitoring`` reserves for nobody: 0, 1, 2 and 5 are debuggers', coverage tools',
+profilers' and optimizers'."""
+
+_MAX_FOLLOWED = 1000
+
+
+class Witness:
+    """Follows errors from the moment a detector saw them until somebody keeps them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tool: int | None = None
+        self._kept: dict[ErrorKey, Frame | None] = {}
+        self._origin: dict[ErrorKey, ErrorKey] = {}
+
+    def follow(self, error: BaseException) -> None:
+        """Watch what becomes of an error from here on."""
+        with self._lock:
+            if len(self._kept) >= _MAX_FOLLOWED:
+                return
+            key = ErrorKey.of(error)
+            self._kept.setdefault(key, None)
+            self._origin[key] = key
+            if self._tool is None:
+                self._switch_on()
+
+    def keeper(self, key: ErrorKey) -> Frame | None:
+        """The frame that kept the error, or None where none did or nobody saw."""
+        return self._kept.get(key)
+
+    def stop(self) -> None:
+        """Give the tool id back and forget."""
+        with self._lock:
+            if self._tool is not None:
+                monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+                monitoring.set_events(self._tool, 0)
+                for event in self._callbacks(monitoring.events):
+                    monitoring.register_callback(self._tool, event, None)
+                monitoring.free_tool_id(self._tool)
+                self._tool = None
+            self._kept.clear()
+            self._origin.clear()
+
+    def _switch_on(self) -> None:
+        monitoring: Any = getattr(sys, "monitoring", None)
+        if monitoring is None:
+            return
+        for tool in _TOOL_IDS:
+            try:
+                monitoring.use_tool_id(tool, _TOOL_NAME)
+            except ValueError:  # somebody else's
+                continue
+            self._tool = tool
+            mask = 0
+            for event, callback in self._callbacks(monitoring.events).items():
+                monitoring.register_callback(tool, event, callback)
+                mask |= event
+            monitoring.set_events(tool, mask)
+            return
+
+    def _callbacks(self, events: Any) -> dict[int, Any]:
+        return {
+            events.RAISE: self._raised,
+            events.EXCEPTION_HANDLED: self._handled,
+            events.RERAISE: self._raised_again,
+        }
+
+    def _raised(self, code: CodeType, offset: int, error: BaseException) -> None:
+        key = ErrorKey.of(error)
+        if key in self._origin:
+            return
+        for cause in (error.__cause__, error.__context__):
+            if cause is not None and (origin := self._origin.get(ErrorKey.of(cause))):
+                self._origin[key] = origin
+                self._kept[origin] = None
+                return
+
+    def _handled(self, code: CodeType, offset: int, error: BaseException) -> None:
+        origin = self._origin.get(ErrorKey.of(error))
+        if origin is not None:
+            self._kept[origin] = handler_frame(code, offset)
+
+    def _raised_again(self, code: CodeType, offset: int, error: BaseException) -> None:
+        origin = self._origin.get(ErrorKey.of(error))
+        if origin is not None:
+            self._kept[origin] = None
+
+
+def likely_handler(
+    frames: Sequence[FrameType], kind: type[BaseException] = RuntimeError
+) -> Frame | None:
+    """The innermost ``except`` or ``suppress`` around suspended frames that keeps such an error.
+
+    Args:
+        frames: live frames, outermost first.
+        kind: the error's type.
+    """
+    for frame in reversed(frames):
+        for line, names, keeps in _handlers_around(frame):
+            if keeps and _catches(names, frame, kind):
+                code = frame.f_code
+                return Frame(code.co_filename, line, code.co_qualname, code.co_firstlineno)
+    return None
+
+
+def anticipates(frame: FrameType, kind: type[BaseException]) -> bool:
+    """Whether a frame's own code is prepared for just this kind of error at its current line.
+
+    ``except RuntimeError`` around a single call is a decision; ``except Exception`` is a net.
+    """
+    return any(
+        kind in _resolve(names, frame) for _, names, _ in _handlers_around(frame)
+    )
+
+
+_Handler = tuple[int, tuple[str, ...] | None, bool]
+
+
+def _handlers_around(frame: FrameType) -> Iterator[_Handler]:
+    tree = _parsed(frame.f_code.co_filename)
+    if tree is None:
+        return
+    line = frame.f_lineno
+    around: list[ast.Try | ast.With | ast.AsyncWith] = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try | ast.With | ast.AsyncWith)
+        and frame.f_code.co_firstlineno <= node.lineno
+        and node.body[0].lineno <= line <= (node.body[-1].end_lineno or line)
+    ]
+    for node in sorted(around, key=lambda one: one.lineno, reverse=True):
+        if isinstance(node, ast.Try):
+            for handler in node.handlers:
+                yield handler.lineno, _names(handler.type), not _raises(handler.body)
+        else:
+            for item in node.items:
+                call = item.context_expr
+                if isinstance(call, ast.Call) and _dotted(call.func).endswith("suppress"):
+                    yield node.lineno, tuple(_dotted(arg) for arg in call.args), True
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(file: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return None
+
+
+def _dotted(node: ast.expr | None) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+
+
+def _names(node: ast.expr | None) -> tuple[str, ...] | None:
+    if node is None:
+        return None  # a bare except
+    if isinstance(node, ast.Tuple):
+        return tuple(_dotted(element) for element in node.elts)
+    return (_dotted(node),)
+
+
+def _raises(body: list[ast.stmt]) -> bool:
+    pending: list[ast.AST] = list(body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Raise):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _resolve(names: tuple[str, ...] | None, frame: FrameType) -> list[type[BaseException]]:
+    found: list[type[BaseException]] = []
+    for name in names or ():
+        head, *rest = name.split(".")
+        value: Any = frame.f_locals.get(head) or frame.f_globals.get(
+            head, getattr(builtins, head, None)
+        )
+        for attribute in rest:
+            value = getattr(value, attribute, None)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, type) and issubclass(one, BaseException):
+                found.append(one)
+    return found
+
+
+def _catches(
+    names: tuple[str, ...] | None, frame: FrameType, kind: type[BaseException]
+) -> bool:
+    return names is None or any(issubclass(kind, one) for one in _resolve(names, frame))

@@ -1,0 +1,161 @@
+"""The end of a pass that does not end by itself.
+
+Past its time a pass is first reported, so that nothing which happens later can lose the report;
+then it is ended, by steps that grow harder: its tasks are cancelled, twice, for a task may swallow
+the first; the loop is stopped; an exception is raised in the thread, which also ends a wait in
+sync code; and at last, if even that is ignored, the process ends with a clear last word.
+
+The clock is the operating system's interval timer where it is free, not a thread. A thread of ours
+would be seen by the code under test: ``threading.active_count()`` counts it, and from 3.12 on
+``os.fork()`` warns of it. Where the timer is taken (pytest-timeout uses it) or the pass runs
+outside the main thread, a thread has to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import cpython
+
+_MAX_STEPS = 12
+
+
+class PassAborted(BaseException):
+    """Raised in a thread that neither cancellation nor stopping its loop could free."""
+
+
+class Watchdog:
+    """Watches the time of one pass after another, in the thread that runs them.
+
+    Args:
+        timeout: seconds for one pass.
+        report: called once when the time is up, with the loop that the thread runs (or None)
+            and the frame where the thread is.
+        last_word: called with a text before the process is ended.
+    """
+
+    def __init__(
+        self,
+        timeout: float,
+        report: Callable[[asyncio.AbstractEventLoop | None, FrameType | None], None],
+        last_word: Callable[[str], None],
+    ) -> None:
+        self._timeout = timeout
+        self._grace = min(2.0, max(0.2, timeout / 10))
+        self._report = report
+        self._last_word = last_word
+        self._ident = threading.get_ident()
+        self._step = 0
+        self.expired = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Limit the time of the ``with`` block, which is one pass."""
+        self._step, self.expired = 0, False
+        if _timer_is_free():
+            with self._by_timer():
+                yield
+        else:
+            with self._by_thread():
+                yield
+
+    @contextmanager
+    def _by_timer(self) -> Iterator[None]:
+        def ring(number: int, frame: FrameType | None) -> None:
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+            self._escalate(cpython.get_running_loop(), frame, by_signal=True)
+
+        previous = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, self._timeout)
+        try:
+            yield
+        finally:
+            # Both may be the code's own by now; then they stay.
+            if signal.getsignal(signal.SIGALRM) is ring:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, previous)
+
+    @contextmanager
+    def _by_thread(self) -> Iterator[None]:
+        done = threading.Event()
+
+        def wait() -> None:
+            delay = self._timeout
+            while not done.wait(delay):
+                frame = sys._current_frames().get(self._ident)
+                self._escalate(self._loop_of_thread(), frame, by_signal=False)
+                delay = self._grace
+
+        thread = threading.Thread(target=wait, name="loopsafe-watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(self._grace)
+
+    def _loop_of_thread(self) -> asyncio.AbstractEventLoop | None:
+        for loop in self.running_loops():
+            if cpython.loop_thread(loop) in (self._ident, None):
+                return loop
+        return None
+
+    def running_loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The loops that run now, in whichever thread; the runner fills this in."""
+        return []
+
+    def _escalate(
+        self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None, *, by_signal: bool
+    ) -> None:
+        self._step += 1
+        if self._step == 1:
+            self.expired = True
+            self._report(loop, frame)
+        if self._step > _MAX_STEPS:
+            self._last_word(
+                "pytest-loopsafe: the pass ignores cancellation, the stop of its loop and an "
+                "exception in its thread. The process ends here, with exit status 1."
+            )
+            os._exit(1)
+        if loop is not None and self._step <= 2:
+            _soon(loop, lambda: _cancel_all(loop))
+        elif loop is not None and self._step <= 4:
+            _soon(loop, loop.stop)
+        elif by_signal:
+            raise PassAborted
+        else:
+            _raise_in(self._ident, PassAborted)
+
+
+def _timer_is_free() -> bool:
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    )
+
+
+def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], Any]) -> None:
+    try:
+        loop.call_soon_threadsafe(action)
+    except RuntimeError:  # closed in this very moment: then it has ended
+        pass
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel("pytest-loopsafe: the pass used up its time")
+
+
+def _raise_in(ident: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))

@@ -1,0 +1,99 @@
+"""One watched stretch of code: its loops, its detectors, its findings."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from pytest_loopsafe import canary
+from pytest_loopsafe.detectors import discover
+from pytest_loopsafe.detectors.base import Detector
+from pytest_loopsafe.findings import Finding, FindingLog
+from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
+from pytest_loopsafe.loops import LoopRegistry
+from pytest_loopsafe.rules import Ignore
+from pytest_loopsafe.stacks import current_stack
+from pytest_loopsafe.swallowing import Witness
+
+
+class LoopsafeWarning(UserWarning):
+    """Something is wrong with the watching itself; what was found so far stands."""
+
+
+def _probes() -> tuple[Probe, ...]:
+    by_kind: dict[type, Probe] = {BirthProbe: BirthProbe()}
+    for detector in discover():
+        for probe in detector.probes:
+            by_kind.setdefault(type(probe), probe)
+    return tuple(by_kind.values())
+
+
+class Watch:
+    """Receives sightings while armed, has its detectors judge them, and keeps what they find.
+
+    Args:
+        strict: count warnings as errors.
+        ignore: rules to leave out.
+    """
+
+    def __init__(self, *, strict: bool = False, ignore: Iterable[Ignore] = ()) -> None:
+        self.loops = LoopRegistry()
+        self._log = FindingLog(strict=strict, ignore=ignore)
+        self._witness = Witness()
+        self._detectors: list[Detector] = [kind(self.loops) for kind in discover()]
+        self._lock = threading.Lock()
+        self._pass = 1
+
+    @contextmanager
+    def armed(self) -> Iterator[Patches]:
+        """See what happens for the length of a ``with`` block; yields the patches in force.
+
+        Raises:
+            BlindError: when the canary is not seen on this interpreter.
+        """
+        try:
+            with PROCESS.armed(_probes(), self, canary.sing) as patches:
+                yield patches
+        finally:
+            self._witness.stop()
+
+    def begin_pass(self, number: int) -> None:
+        """What is seen from here on belongs to this pass (from 1)."""
+        self._pass = number
+
+    def end_pass(self, *errors: BaseException) -> None:
+        """Judge which of the pass's errors were swallowed: those not among (or behind) `errors`."""
+        self._log.settle(errors, self._witness.keeper)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What has been found so far."""
+        return self._log.findings()
+
+    def observe(self, sighting: Sighting) -> None:
+        """Number new loops, and pass everything to the detectors that judge it."""
+        if isinstance(sighting, LoopBorn):
+            self.loops.born(sighting.loop, current_stack())
+        for detector in tuple(self._detectors):
+            if isinstance(sighting, detector.judges):
+                self._consult(detector, sighting)
+
+    def _consult(self, detector: Detector, sighting: Sighting) -> None:
+        try:
+            for observation in detector.observe(sighting):
+                self._log.add(observation, self._pass)
+                if observation.error is not None:
+                    self._witness.follow(observation.error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
+            with self._lock:
+                if detector in self._detectors:
+                    self._detectors.remove(detector)
+            codes = ", ".join(rule.code for rule in detector.rules)
+            warnings.warn(
+                f"the detector for {codes} failed and is switched off for the rest of this test: "
+                f"{type(error).__name__}: {error}. What it had found stands; please report this.",
+                LoopsafeWarning,
+                stacklevel=2,
+            )
