@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pytest_loopsafe.rules import Ignore
+
+if TYPE_CHECKING:
+    import asyncio
 
 SCHEDULES: dict[str, str] = {
     "consecutive": "asyncio.run() after asyncio.run()",
@@ -18,7 +19,7 @@ SCHEDULES: dict[str, str] = {
 }
 """The schedules by name, each with what it means."""
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LoopFactory: TypeAlias = "Callable[[], asyncio.AbstractEventLoop]"
 
 
 class SettingsError(ValueError):
@@ -105,6 +106,8 @@ def _count(name: str, value: Any) -> int:
 def _schedule(value: Any) -> str:
     if isinstance(value, str) and value in SCHEDULES:
         return value
+    import difflib  # noqa: PLC0415 - loading it is not free, and needed only for this hint
+
     near = difflib.get_close_matches(str(value), SCHEDULES, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     allowed = ", ".join(repr(name) for name in SCHEDULES)

@@ -1,0 +1,157 @@
+"""The pytest plugin: thin hooks over the engine.
+
+Loading it declares options and fixtures, and nothing else. What works during tests is registered
+only when a test asks for it (a marker, a fixture, ``--loopsafe``), so that a suite without any
+runs as if the plugin were not there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_loopsafe import marker
+
+if TYPE_CHECKING:
+    from pytest_loopsafe.fixture import LoopRunner
+    from pytest_loopsafe.session import LoopsafeSession
+
+_SESSION = pytest.StashKey["LoopsafeSession"]()
+_FIXTURES = frozenset({"loopsafe_runner"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, with pytest's own ``--help`` as their page."""
+    group = parser.getgroup("loopsafe", "event-loop-affinity bugs (pytest-loopsafe)")
+    group.addoption(
+        "--loopsafe",
+        action="store_true",
+        help="watch every test for use of one event loop's objects in another.",
+    )
+    group.addoption(
+        "--loopsafe-loops",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --loopsafe: also run every async test over N event loops.",
+    )
+    group.addoption(
+        "--loopsafe-json",
+        default=None,
+        metavar="PATH",
+        help="write what was found in every watched test to this file, as JSON.",
+    )
+    marker.add_ini_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker and check the options."""
+    config.addinivalue_line("markers", marker.MARKER_HELP)
+    marker.defaults(config)
+    loops = config.getoption("loopsafe_loops")
+    if loops < 0:
+        raise pytest.UsageError(f"--loopsafe-loops={loops} is not allowed: give 1 or more")
+    path = config.getoption("loopsafe_json")
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise pytest.UsageError(f"--loopsafe-json={path}: there is no such folder")
+    audit = config.getoption("loopsafe") or loops
+    if not hasattr(config, "workerinput") and (
+        audit or path is not None or config.pluginmanager.hasplugin("dsession")
+    ):
+        _collect(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what an audit does."""
+    if not config.getoption("loopsafe") and not config.getoption("loopsafe_loops"):
+        return None
+    loops = config.getoption("loopsafe_loops")
+    more = f", each async test over {loops} loops" if loops else ""
+    return f"loopsafe: every test is watched{more}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Check the markers before anything runs, and wake up if a test needs this plugin."""
+    audit = bool(config.getoption("loopsafe") or config.getoption("loopsafe_loops"))
+    needed = audit
+    for item in items:
+        if marker.NAME in item.keywords and item.get_closest_marker(marker.NAME) is not None:
+            marker.marked(item)
+            needed = True
+        elif not needed and not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            needed = True
+    if needed:
+        _wake(config)
+
+
+@pytest.fixture
+def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
+    """Run a function over several event loops and fail on what is bound to the wrong one."""
+    from pytest_loopsafe.fixture import LoopRunner  # noqa: PLC0415 - only when it is used
+
+    session = _wake(request.config)
+    item: Any = request.node
+    return LoopRunner(
+        marker.defaults(request.config),
+        lambda run: session.started(item, run),
+        session.last_word,
+    )
+
+
+@pytest.fixture
+def loopsafe_redis() -> Iterator[str]:
+    """The URL of an empty Redis behind a socket, which binds to a loop like a real one."""
+    from pytest_loopsafe import redis_server  # noqa: PLC0415 - only when it is used
+
+    url = os.environ.get("LOOPSAFE_REDIS_URL")
+    server = redis_server.external(url) if url else redis_server.embedded()
+    try:
+        address = server.__enter__()
+    except redis_server.RedisUnavailableError as error:
+        pytest.fail(str(error), pytrace=False)
+    try:
+        yield address
+    finally:
+        server.__exit__(None, None, None)
+
+
+def _wake(config: pytest.Config) -> LoopsafeSession:
+    """Register the part that works during tests, once."""
+    if _SESSION not in config.stash:
+        from pytest_loopsafe.session import LoopsafeSession  # noqa: PLC0415
+
+        loops = config.getoption("loopsafe_loops")
+        session = LoopsafeSession(
+            audit=bool(config.getoption("loopsafe") or loops),
+            audit_loops=loops,
+            last_word=lambda text: _last_word(config, text),
+        )
+        config.stash[_SESSION] = session
+        config.pluginmanager.register(session, "loopsafe-session")
+        if not hasattr(config, "workerinput"):
+            _collect(config)
+    return config.stash[_SESSION]
+
+
+def _collect(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("loopsafe-collector"):
+        return
+    from pytest_loopsafe.session import LoopsafeCollector  # noqa: PLC0415
+
+    path = config.getoption("loopsafe_json")
+    collector = LoopsafeCollector(Path(path).absolute() if path else None)
+    config.pluginmanager.register(collector, "loopsafe-collector")
+
+
+def _last_word(config: pytest.Config, text: str) -> None:
+    """Write past pytest's capturing, for the process is about to end."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)
+    print(f"\n{text}", file=sys.stderr, flush=True)  # noqa: T201 - there is no reporter any more
