@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -101,10 +102,8 @@ def attach(error: BaseException, report: LoopReport) -> None:
     found = "; ".join(headline(finding) for finding in report.findings)
     more = f"{count(len(report.findings), 'finding')}: {found}" if found else "nothing found"
     error.add_note(f"loopsafe: {where}; {more}")
-    try:
+    with contextlib.suppress(AttributeError):  # a class with __slots__: the note has to do
         error.loopsafe_report = report  # type: ignore[attr-defined]
-    except AttributeError:  # an exception class with __slots__: the note has to do
-        pass
 
 
 @contextmanager

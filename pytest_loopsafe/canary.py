@@ -8,6 +8,7 @@ task that awaits another loop's future, a lock bound elsewhere, a call on a clos
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.closed_loop import ClosedLoopCall
@@ -55,7 +56,7 @@ def sing(probes: Probes) -> None:
 
 
 def _blind(missed: list[str]) -> BlindError:
-    import platform  # noqa: PLC0415 - slow to import, and needed only here
+    import platform  # slow to import, and needed only here
 
     return BlindError(
         f"pytest-loopsafe cannot see {' or '.join(missed)} on {platform.python_implementation()} "
@@ -74,14 +75,10 @@ def _hazards() -> None:
             lock._get_loop()  # type: ignore[attr-defined]
 
         async def stray() -> None:
-            try:
+            with suppress(RuntimeError):
                 await future
-            except RuntimeError:
-                pass
-            try:
+            with suppress(RuntimeError):
                 lock._get_loop()  # type: ignore[attr-defined]
-            except RuntimeError:
-                pass
 
         for loop, coroutine in ((home, bind()), (other, stray())):
             task = asyncio.Task(coroutine, loop=loop)
@@ -91,7 +88,5 @@ def _hazards() -> None:
     finally:
         home.close()
         other.close()
-    try:
+    with suppress(RuntimeError):
         home.call_soon(print)
-    except RuntimeError:
-        pass

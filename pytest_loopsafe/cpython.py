@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from asyncio import base_events, events, futures, locks, mixins, queues, tasks
 from asyncio import sslproto as _sslproto
 from collections.abc import Callable
@@ -31,6 +32,7 @@ set_running_loop: Callable[[asyncio.AbstractEventLoop | None], None] = events._s
 BaseEventLoop = base_events.BaseEventLoop
 LoopBoundMixin: type[Any] = mixins._LoopBoundMixin
 ContextManagerMixin: type[Any] = locks._ContextManagerMixin
+_get_loop: Callable[[Any], asyncio.AbstractEventLoop] = vars(futures)["_get_loop"]
 INTERNALS = tuple(vars(module) for module in (locks, queues))
 """The globals of the modules that use primitives inside primitives."""
 
@@ -44,9 +46,10 @@ ENSURE_FUTURE: tuple[tuple[Any, str], ...] = (
 WAIT = (tasks, "_wait")
 """What ``asyncio.wait`` calls through its module, and so also for ``from asyncio import wait``."""
 
+
 def step_type() -> tuple[type, int]:
     """The type of a C task's step callback, and how many objects a normal one refers to."""
-    loop = base_events.BaseEventLoop()
+    loop: Any = base_events.BaseEventLoop()
     try:
 
         async def nothing() -> None:
@@ -89,7 +92,7 @@ def run_ready(loop: Any) -> None:
 def future_loop(future: Any) -> asyncio.AbstractEventLoop | None:
     """The loop a future belongs to, without raising."""
     try:
-        loop: asyncio.AbstractEventLoop | None = futures._get_loop(future)
+        loop: asyncio.AbstractEventLoop | None = _get_loop(future)
     except Exception:  # noqa: BLE001 - a duck-typed future may do anything
         return None
     return loop
@@ -103,6 +106,21 @@ def awaited_future(last_link: object) -> Any:
         if not isinstance(referent, type) and asyncio.isfuture(referent):
             return referent
     return None
+
+
+def keeps_debug_traceback(method: Any) -> bool:
+    """Whether a method belongs to asyncio's own loops, whose handles remember where they were made.
+
+    True in debug mode only, which such loops keep in ``_debug``.
+    """
+    return getattr(method, "__globals__", None) is vars(base_events)
+
+
+def forget_hook(handle: Any) -> None:
+    """Take our frame off the place where a handle was made, as asyncio takes its own off."""
+    made = getattr(handle, "_source_traceback", None)
+    if made and made[-1].filename.startswith(os.path.dirname(__file__)):
+        del made[-1]
 
 
 def source_traceback(thing: Any) -> Any:
@@ -128,6 +146,14 @@ def loop_thread(loop: Any) -> int | None:
     return ident
 
 
+def free_permits(primitive: Any) -> int:
+    """How many more may enter a lock (1 or 0) or a semaphore."""
+    if isinstance(primitive, asyncio.Lock):
+        return 0 if primitive.locked() else 1
+    permits: int = getattr(primitive, "_value", 0)
+    return permits
+
+
 def would_wait(primitive: Any, method: str) -> bool:
     """Whether a blocking method of a primitive would have to make a waiter now, and so bind."""
     if isinstance(primitive, asyncio.Barrier):
@@ -147,7 +173,7 @@ def would_wait(primitive: Any, method: str) -> bool:
 
 def transport_writers() -> list[tuple[type, str]]:
     """The methods by which asyncio's own transports send data, as (class, name)."""
-    from asyncio import selector_events  # noqa: PLC0415 - not on every platform's start-up path
+    from asyncio import selector_events  # not on every platform's start-up path
 
     found: list[tuple[type, str]] = []
     candidates: list[Any] = [
@@ -156,7 +182,7 @@ def transport_writers() -> list[tuple[type, str]]:
         getattr(_sslproto, "_SSLProtocolTransport", None),
     ]
     try:
-        from asyncio import unix_events  # noqa: PLC0415
+        from asyncio import unix_events
     except ImportError:  # Windows
         pass
     else:

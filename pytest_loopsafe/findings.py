@@ -192,9 +192,7 @@ class FindingLog:
             record.count += 1
             record.passes.add(pass_number)
             if observation.error is not None:
-                record.pending.append(
-                    (ErrorKey.of(observation.error), observation.likely_handler)
-                )
+                record.pending.append((ErrorKey.of(observation.error), observation.likely_handler))
 
     def settle(
         self,

@@ -51,10 +51,10 @@ class LoopRunner:
         Arguments left at None come from the ini options. Raises what `pytest_loopsafe.run` does.
         """
         __tracebackhide__ = True
-        from pytest_loopsafe.api import raise_outcome  # noqa: PLC0415 - only when it is used
-        from pytest_loopsafe.marker import combined_ignores  # noqa: PLC0415
-        from pytest_loopsafe.runner import LoopRun  # noqa: PLC0415
-        from pytest_loopsafe.settings import Settings  # noqa: PLC0415
+        from pytest_loopsafe.api import raise_outcome  # only when it is used
+        from pytest_loopsafe.marker import combined_ignores
+        from pytest_loopsafe.runner import LoopRun
+        from pytest_loopsafe.settings import Settings
 
         given = {"loops": loops, "schedule": schedule, "timeout": timeout, "strict": strict}
         settings = Settings.checked(

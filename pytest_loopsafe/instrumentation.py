@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from pytest_loopsafe.cpython import BaseEventLoop
 
-
 _HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: set for classes made by a class statement; Cython's are static."""
 
@@ -52,6 +51,7 @@ class Patches:
     def __init__(self) -> None:
         self._undo: list[tuple[Any, str, bool, Any, Any]] = []
         self._on_loop_classes: list[Callable[[type], None]] = []
+        self._when_armed: list[Callable[[], None]] = []
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace ``owner.name`` by what `build` makes of the original."""
@@ -91,6 +91,15 @@ class Patches:
         for cls in dict.fromkeys(_loop_classes(asyncio.AbstractEventLoop)):
             patch(cls)
 
+    def when_armed(self, action: Callable[[], None]) -> None:
+        """Call this whenever one more watch arms: it has to be told all from the beginning."""
+        self._when_armed.append(action)
+
+    def arm(self) -> None:
+        """One more watch arms."""
+        for action in self._when_armed:
+            action()
+
     def cover(self, cls: type) -> None:
         """Patch a loop class that was defined after the probes were installed."""
         for patch in self._on_loop_classes:
@@ -98,20 +107,22 @@ class Patches:
 
     def watch_new_loop_classes(self) -> None:
         """See classes of loops that are defined while armed (``import uvloop`` inside a test)."""
+        owner: Any = asyncio.AbstractEventLoop
 
-        owner = asyncio.AbstractEventLoop
-
-        def __init_subclass__(cls: type, **kwargs: Any) -> None:  # noqa: N807
+        def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807
             super(owner, cls).__init_subclass__(**kwargs)
             self.cover(cls)
 
-        replacement = classmethod(__init_subclass__)
-        owner.__init_subclass__ = replacement  # type: ignore[assignment,method-assign]
+        replacement: Any = classmethod(__init_subclass__)
+        owner.__init_subclass__ = replacement
         self._undo.append((owner, "__init_subclass__", False, None, replacement))
 
     def restore(self) -> None:
-        """Put all back, last first. An attribute that somebody else has replaced since is theirs
-        and stays; what we left below it passes calls through."""
+        """Put all back, last first.
+
+        An attribute that somebody else has replaced since is theirs and stays; what we left below
+        it passes calls through.
+        """
         while self._undo:
             owner, name, own, original, replacement = self._undo.pop()
             if vars(owner).get(name) is not replacement:
@@ -123,7 +134,7 @@ class Patches:
         self._on_loop_classes.clear()
 
 
-def _loop_classes(root: type) -> Iterator[type]:
+def _loop_classes(root: Any) -> Iterator[Any]:
     """The concrete loop classes known to the process; the abstract one itself does nothing."""
     for cls in root.__subclasses__():
         yield cls
@@ -166,6 +177,7 @@ class Instrumentation:
             patches = self._patches
             assert patches is not None
             self._observers += (observer,)
+            patches.arm()
         try:
             yield patches
         finally:

@@ -40,7 +40,7 @@ class LoopInfo:
 
 
 def state_of(loop: asyncio.AbstractEventLoop) -> str:
-    """``closed``, ``running`` (here or in another thread) or ``paused`` (open, and nobody runs it)."""
+    """``closed``, ``running`` (in whichever thread) or ``paused`` (open, but nobody runs it)."""
     if loop.is_closed():
         return "closed"
     return "running" if loop.is_running() else "paused"

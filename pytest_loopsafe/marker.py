@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -92,14 +93,14 @@ def marked(item: pytest.Item) -> Settings | None:
 
 
 def _is_unittest(item: pytest.Function) -> bool:
-    import sys  # noqa: PLC0415
+    import sys
 
     unittest = sys.modules.get("unittest")
     return unittest is not None and item.cls is not None and issubclass(item.cls, unittest.TestCase)
 
 
 def _arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], base: dict[str, Any]
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], base: dict[str, Any]
 ) -> dict[str, Any]:
     allowed = tuple(inspect.signature(Settings.checked).parameters)
     if len(args) > 1:

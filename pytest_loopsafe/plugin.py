@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     """Run a function over several event loops and fail on what is bound to the wrong one."""
-    from pytest_loopsafe.fixture import LoopRunner  # noqa: PLC0415 - only when it is used
+    from pytest_loopsafe.fixture import LoopRunner  # only when it is used
 
     session = _wake(request.config)
     item: Any = request.node
@@ -107,7 +107,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
 @pytest.fixture
 def loopsafe_redis() -> Iterator[str]:
     """The URL of an empty Redis behind a socket, which binds to a loop like a real one."""
-    from pytest_loopsafe import redis_server  # noqa: PLC0415 - only when it is used
+    from pytest_loopsafe import redis_server  # only when it is used
 
     url = os.environ.get("LOOPSAFE_REDIS_URL")
     server = redis_server.external(url) if url else redis_server.embedded()
@@ -124,7 +124,7 @@ def loopsafe_redis() -> Iterator[str]:
 def _wake(config: pytest.Config) -> LoopsafeSession:
     """Register the part that works during tests, once."""
     if _SESSION not in config.stash:
-        from pytest_loopsafe.session import LoopsafeSession  # noqa: PLC0415
+        from pytest_loopsafe.session import LoopsafeSession
 
         loops = config.getoption("loopsafe_loops")
         session = LoopsafeSession(
@@ -142,7 +142,7 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
 def _collect(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("loopsafe-collector"):
         return
-    from pytest_loopsafe.session import LoopsafeCollector  # noqa: PLC0415
+    from pytest_loopsafe.session import LoopsafeCollector
 
     path = config.getoption("loopsafe_json")
     collector = LoopsafeCollector(Path(path).absolute() if path else None)

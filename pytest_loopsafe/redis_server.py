@@ -24,7 +24,7 @@ def embedded() -> Iterator[str]:
         RedisUnavailableError: when fakeredis is not installed.
     """
     try:
-        from fakeredis import TcpFakeServer  # noqa: PLC0415 - an optional dependency
+        from fakeredis import TcpFakeServer  # an optional dependency
     except ImportError:
         raise RedisUnavailableError(
             "the fixture loopsafe_redis needs redis and fakeredis: "
@@ -55,7 +55,7 @@ def external(url: str) -> Iterator[str]:
         RedisUnavailableError: when it holds anything, for nothing of the user's is ever flushed,
             or when it cannot be reached.
     """
-    import redis  # noqa: PLC0415 - an optional dependency
+    import redis  # an optional dependency
 
     client = redis.Redis.from_url(url)
     try:

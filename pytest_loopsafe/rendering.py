@@ -74,9 +74,7 @@ def render_finding(
     times = f"   seen {finding.count} times" if finding.count > 1 else ""
     passes = f"   {_in_passes(finding, report)}" if finding.passes and report.passes else ""
     hidden = " (swallowed)" if finding.swallowed else ""
-    text.add(
-        Span(f"{finding.code} {finding.slug}{hidden}", (colour, "bold")), Span(passes + times)
-    )
+    text.add(Span(f"{finding.code} {finding.slug}{hidden}", (colour, "bold")), Span(passes + times))
     text.add(f"  {finding.message}.")
     stacks = finding.stacks if verbose else finding.stacks[:_STACKS_SHOWN]
     births = [stack for stack in stacks if stack.title.endswith(" was made")]

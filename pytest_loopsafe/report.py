@@ -86,7 +86,7 @@ class LoopReport:
         }
 
     def __str__(self) -> str:
-        from pytest_loopsafe.rendering import render_report  # noqa: PLC0415 - it is above this
+        from pytest_loopsafe.rendering import render_report  # it is above this
 
         return render_report(self).plain()
 

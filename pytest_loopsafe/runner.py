@@ -20,8 +20,8 @@ from pytest_loopsafe.findings import error_chain
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings, SettingsError
 from pytest_loopsafe.stacks import current_stack
-from pytest_loopsafe.watching import Watch
 from pytest_loopsafe.watchdog import PassAborted, Watchdog
+from pytest_loopsafe.watching import Watch
 
 
 def is_async(func: Callable[..., Any]) -> bool:
@@ -34,7 +34,7 @@ def is_async(func: Callable[..., Any]) -> bool:
 
 
 def _to_stderr(text: str) -> None:
-    print(text, file=sys.__stderr__, flush=True)  # noqa: T201 - the process is about to end
+    print(text, file=sys.__stderr__, flush=True)
 
 
 class LoopRun:
@@ -119,10 +119,7 @@ class LoopRun:
         errors: tuple[BaseException, ...] = ()
         try:
             with dog.watching():
-                if self._async:
-                    value = schedule.run(self._coroutine)
-                else:
-                    value = self._func()
+                value = schedule.run(self._coroutine) if self._async else self._func()
             if self._settings.concurrency > 1:
                 errors = tuple(one for one in value if isinstance(one, BaseException))
             if dog.expired:
@@ -154,9 +151,7 @@ class LoopRun:
     def _too_late(self, number: int) -> TimeoutError:
         return TimeoutError(f"pass {number} did not finish in {self._settings.timeout:g} s")
 
-    def _timed_out(
-        self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None
-    ) -> None:
+    def _timed_out(self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None) -> None:
         stack = current_stack(frame) if frame is not None else ()
         self._watch.observe(PassTimedOut(self._number, self._settings.timeout, loop, stack))
 
@@ -185,7 +180,7 @@ class LoopRun:
                 )
             return original(status)
 
-        os._exit = _exit  # type: ignore[assignment]
+        os._exit = _exit
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""How loops follow one another. ``asyncio.Runner`` does the running: it is what asyncio.run() is."""
+"""How loops follow one another. ``asyncio.Runner`` runs them, as in ``asyncio.run()`` itself."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ class Schedule(ABC):
 class Consecutive(Schedule):
     """``asyncio.run()`` after ``asyncio.run()``, with the loops' addresses to a plan."""
 
-    def __init__(
-        self, factory: LoopFactory | None, plan: Callable[[int], bool | None]
-    ) -> None:
+    def __init__(self, factory: LoopFactory | None, plan: Callable[[int], bool | None]) -> None:
         self._factory = factory
+        self._plan = plan
         self._steering = addresses.Steering(plan)
         self._cover: Callable[[type], None] = lambda kind: None
 
@@ -67,7 +66,7 @@ class Consecutive(Schedule):
             yield
         finally:
             for owner in owners:
-                if owner.new_event_loop is new_event_loop:  # type: ignore[attr-defined]
+                if owner.new_event_loop is new_event_loop:
                     owner.new_event_loop = original  # type: ignore[attr-defined]
 
     def run(self, make: Callable[[], Any]) -> Any:
@@ -81,7 +80,9 @@ class Consecutive(Schedule):
         self._steering.reserve()
 
     def notes(self) -> tuple[str, ...]:
-        """Which loops could not take their predecessor's id."""
+        """Which loops could not take their predecessor's id, where each was asked to."""
+        if self._plan is not addresses.always:
+            return ()
         return addresses.describe(self._steering.births)
 
     def _checked_factory(self) -> asyncio.AbstractEventLoop:

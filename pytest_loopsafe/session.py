@@ -72,7 +72,7 @@ class LoopsafeSession:
             return (yield)
         if not self._audit:
             return (yield)
-        from pytest_loopsafe.watching import Watch  # noqa: PLC0415
+        from pytest_loopsafe.watching import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
         watching = Watch(strict=base.strict, ignore=base.ignore)
@@ -95,9 +95,9 @@ class LoopsafeSession:
         if settings is None:
             return None
         __tracebackhide__ = True
-        from pytest_loopsafe.api import raise_outcome  # noqa: PLC0415
-        from pytest_loopsafe.runner import LoopRun  # noqa: PLC0415
-        from pytest_loopsafe.settings import SettingsError  # noqa: PLC0415
+        from pytest_loopsafe.api import raise_outcome
+        from pytest_loopsafe.runner import LoopRun
+        from pytest_loopsafe.settings import SettingsError
 
         body = pyfuncitem.stash.get(_BODY, pyfuncitem.obj)
         wanted = inspect.signature(body).parameters
@@ -122,8 +122,8 @@ class LoopsafeSession:
         runs = item.stash.get(_RUNS, [])
         if call.when != "call" or not runs:
             return report
-        from pytest_loopsafe.rendering import render_report  # noqa: PLC0415
-        from pytest_loopsafe.report import LoopSafetyError  # noqa: PLC0415
+        from pytest_loopsafe.rendering import render_report
+        from pytest_loopsafe.report import LoopSafetyError
 
         verbose = item.config.get_verbosity() > 0
         reports = [run.report for run in runs]
@@ -139,7 +139,7 @@ class LoopsafeSession:
                 if one.findings
             ]
         # Plain data under a name of ours travels with the report, from xdist's workers too.
-        report.loopsafe = {
+        report.loopsafe = {  # type: ignore[attr-defined]
             "nodeid": item.nodeid,
             "outcome": report.outcome,
             "loops": sum(len(one.loops) for one in reports),
@@ -154,7 +154,7 @@ class _Audited:
     """One test watched as it stands, in the shape of a run."""
 
     def __init__(self, watching: Any) -> None:
-        from pytest_loopsafe.report import LoopReport  # noqa: PLC0415
+        from pytest_loopsafe.report import LoopReport
 
         self.report = LoopReport(watching.findings, watching.loops.made)
 

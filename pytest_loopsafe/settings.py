@@ -106,7 +106,7 @@ def _count(name: str, value: Any) -> int:
 def _schedule(value: Any) -> str:
     if isinstance(value, str) and value in SCHEDULES:
         return value
-    import difflib  # noqa: PLC0415 - loading it is not free, and needed only for this hint
+    import difflib  # loading it is not free, and needed only for this hint
 
     near = difflib.get_close_matches(str(value), SCHEDULES, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -115,11 +115,7 @@ def _schedule(value: Any) -> str:
 
 
 def _seconds(value: Any) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (0 < value < math.inf)
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
         raise SettingsError(f"timeout={value!r} is not allowed: give seconds, more than 0")
     return float(value)
 

@@ -18,12 +18,14 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 from typing import Any
 
 _OWN = str(Path(__file__).parent) + "/"
-_LIBRARY_ROOTS = tuple(
-    {
+_LIBRARY = (
+    "<frozen",
+    _OWN,
+    *{
         str(Path(path)) + "/"
         for name in ("stdlib", "platstdlib", "purelib", "platlib")
         if (path := sysconfig.get_paths().get(name))
-    }
+    },
 )
 _LIBRARY_PARTS = ("/site-packages/", "/dist-packages/")
 
@@ -79,15 +81,13 @@ class Stack:
 
 def is_library(file: str) -> bool:
     """Whether a file belongs to the interpreter or to an installed package."""
-    return (
-        file.startswith(("<frozen", *_LIBRARY_ROOTS))
-        or any(part in file for part in _LIBRARY_PARTS)
-        or file.startswith(_OWN)
-    )
+    return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)
 
 
 def _frame(code: CodeType, line: int | None) -> Frame:
-    return Frame(code.co_filename, line or code.co_firstlineno, code.co_qualname, code.co_firstlineno)
+    return Frame(
+        code.co_filename, line or code.co_firstlineno, code.co_qualname, code.co_firstlineno
+    )
 
 
 def handler_frame(code: CodeType, offset: int) -> Frame:

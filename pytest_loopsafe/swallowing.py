@@ -12,12 +12,15 @@ innermost ``except`` around the place is read from the source: likely, not certa
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
 import functools
 import linecache
+import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
@@ -30,6 +33,7 @@ _TOOL_IDS = (4, 3)
 profilers' and optimizers'."""
 
 _MAX_FOLLOWED = 1000
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
 
 class Witness:
@@ -39,7 +43,7 @@ class Witness:
         self._lock = threading.Lock()
         self._tool: int | None = None
         self._kept: dict[ErrorKey, Frame | None] = {}
-        self._origin: dict[ErrorKey, ErrorKey] = {}
+        self._carried: dict[ErrorKey, set[ErrorKey]] = {}
 
     def follow(self, error: BaseException) -> None:
         """Watch what becomes of an error from here on."""
@@ -48,7 +52,7 @@ class Witness:
                 return
             key = ErrorKey.of(error)
             self._kept.setdefault(key, None)
-            self._origin[key] = key
+            self._carried.setdefault(key, set()).add(key)
             if self._tool is None:
                 self._switch_on()
 
@@ -67,7 +71,7 @@ class Witness:
                 monitoring.free_tool_id(self._tool)
                 self._tool = None
             self._kept.clear()
-            self._origin.clear()
+            self._carried.clear()
 
     def _switch_on(self) -> None:
         monitoring: Any = getattr(sys, "monitoring", None)
@@ -94,24 +98,24 @@ class Witness:
         }
 
     def _raised(self, code: CodeType, offset: int, error: BaseException) -> None:
-        key = ErrorKey.of(error)
-        if key in self._origin:
-            return
+        """An error raised while another is handled, or from it, carries that one on."""
         for cause in (error.__cause__, error.__context__):
-            if cause is not None and (origin := self._origin.get(ErrorKey.of(cause))):
-                self._origin[key] = origin
-                self._kept[origin] = None
-                return
+            carried = self._carried.get(ErrorKey.of(cause)) if cause is not None else None
+            if carried:
+                self._carried.setdefault(ErrorKey.of(error), set()).update(carried)
+                self._keep(carried, None)
 
     def _handled(self, code: CodeType, offset: int, error: BaseException) -> None:
-        origin = self._origin.get(ErrorKey.of(error))
-        if origin is not None:
-            self._kept[origin] = handler_frame(code, offset)
+        carried = self._carried.get(ErrorKey.of(error))
+        if carried:
+            self._keep(carried, handler_frame(code, offset))
 
     def _raised_again(self, code: CodeType, offset: int, error: BaseException) -> None:
-        origin = self._origin.get(ErrorKey.of(error))
-        if origin is not None:
-            self._kept[origin] = None
+        self._keep(self._carried.get(ErrorKey.of(error), ()), None)
+
+    def _keep(self, errors: Iterable[ErrorKey], frame: Frame | None) -> None:
+        for key in errors:
+            self._kept[key] = frame
 
 
 def likely_handler(
@@ -124,6 +128,8 @@ def likely_handler(
         kind: the error's type.
     """
     for frame in reversed(frames):
+        if frame.f_code.co_filename.startswith(_ASYNCIO):
+            continue  # asyncio catches everything, to hand it on to whoever waits
         for line, names, keeps in _handlers_around(frame):
             if keeps and _catches(names, frame, kind):
                 code = frame.f_code
@@ -136,43 +142,64 @@ def anticipates(frame: FrameType, kind: type[BaseException]) -> bool:
 
     ``except RuntimeError`` around a single call is a decision; ``except Exception`` is a net.
     """
-    return any(
-        kind in _resolve(names, frame) for _, names, _ in _handlers_around(frame)
-    )
+    return any(kind in _resolve(names, frame) for _, names, _ in _handlers_around(frame))
 
 
-_Handler = tuple[int, tuple[str, ...] | None, bool]
+@dataclass(frozen=True)
+class _Guard:
+    """A ``try`` or ``with suppress`` of a source file.
+
+    `handlers` has, for each ``except``: its line, the names it catches (None for a bare one), and
+    whether it keeps the error, which is to say that nothing in it raises.
+    """
+
+    line: int
+    first: int
+    last: int
+    handlers: tuple[tuple[int, tuple[str, ...] | None, bool], ...]
 
 
-def _handlers_around(frame: FrameType) -> Iterator[_Handler]:
-    tree = _parsed(frame.f_code.co_filename)
-    if tree is None:
-        return
-    line = frame.f_lineno
-    around: list[ast.Try | ast.With | ast.AsyncWith] = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Try | ast.With | ast.AsyncWith)
-        and frame.f_code.co_firstlineno <= node.lineno
-        and node.body[0].lineno <= line <= (node.body[-1].end_lineno or line)
-    ]
-    for node in sorted(around, key=lambda one: one.lineno, reverse=True):
-        if isinstance(node, ast.Try):
-            for handler in node.handlers:
-                yield handler.lineno, _names(handler.type), not _raises(handler.body)
-        else:
-            for item in node.items:
-                call = item.context_expr
-                if isinstance(call, ast.Call) and _dotted(call.func).endswith("suppress"):
-                    yield node.lineno, tuple(_dotted(arg) for arg in call.args), True
+def _handlers_around(frame: FrameType) -> Iterator[tuple[int, tuple[str, ...] | None, bool]]:
+    """The handlers around a frame's current line, innermost first."""
+    line, start = frame.f_lineno, frame.f_code.co_firstlineno
+    for guard in _guards(frame.f_code.co_filename):
+        if start <= guard.line and guard.first <= line <= guard.last:
+            yield from guard.handlers
 
 
-@functools.lru_cache(maxsize=64)
-def _parsed(file: str) -> ast.Module | None:
+@functools.lru_cache(maxsize=256)
+def _guards(file: str) -> tuple[_Guard, ...]:
+    """A file's guards, the innermost of any two nested ones first.
+
+    The syntax tree itself is let go: it is large, and the collector would walk it in every
+    collection of the code under test.
+    """
     try:
-        return ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
-        return None
+        return ()
+    guards = [
+        _Guard(node.lineno, node.body[0].lineno, node.body[-1].end_lineno or 0, handlers)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try | ast.With | ast.AsyncWith) and (handlers := _handlers(node))
+    ]
+    return tuple(sorted(guards, key=lambda guard: guard.line, reverse=True))
+
+
+def _handlers(
+    node: ast.Try | ast.With | ast.AsyncWith,
+) -> tuple[tuple[int, tuple[str, ...] | None, bool], ...]:
+    if isinstance(node, ast.Try):
+        return tuple(
+            (handler.lineno, _names(handler.type), not _raises(handler.body))
+            for handler in node.handlers
+        )
+    return tuple(
+        (node.lineno, tuple(_dotted(argument) for argument in call.args), True)
+        for item in node.items
+        if isinstance(call := item.context_expr, ast.Call)
+        and _dotted(call.func).endswith("suppress")
+    )
 
 
 def _dotted(node: ast.expr | None) -> str:
@@ -213,7 +240,5 @@ def _resolve(names: tuple[str, ...] | None, frame: FrameType) -> list[type[BaseE
     return found
 
 
-def _catches(
-    names: tuple[str, ...] | None, frame: FrameType, kind: type[BaseException]
-) -> bool:
+def _catches(names: tuple[str, ...] | None, frame: FrameType, kind: type[BaseException]) -> bool:
     return names is None or any(issubclass(kind, one) for one in _resolve(names, frame))

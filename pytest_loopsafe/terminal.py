@@ -25,7 +25,7 @@ class UnsafeRepr:
     """Stands in a test report where an exception's traceback would: the findings, in colour."""
 
     def __init__(self, text: Text, report: LoopReport) -> None:
-        from pytest_loopsafe.rendering import headline  # noqa: PLC0415 - only when it is used
+        from pytest_loopsafe.rendering import headline  # only when it is used
 
         self._text = text
         site = next((finding.site for finding in report.errors if finding.site), None)

@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -146,10 +146,8 @@ def _timer_is_free() -> bool:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], Any]) -> None:
-    try:
+    with suppress(RuntimeError):  # closed in this very moment: then it has ended
         loop.call_soon_threadsafe(action)
-    except RuntimeError:  # closed in this very moment: then it has ended
-        pass
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -77,7 +77,7 @@ class Watch:
         if isinstance(sighting, LoopBorn):
             self.loops.born(sighting.loop, current_stack())
         for detector in tuple(self._detectors):
-            if isinstance(sighting, detector.judges):
+            if type(sighting) in detector.judges:
                 self._consult(detector, sighting)
 
     def _consult(self, detector: Detector, sighting: Sighting) -> None:

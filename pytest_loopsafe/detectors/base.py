@@ -72,7 +72,9 @@ def where_made(thing: Any, title: str) -> tuple[Stack, ...]:
 def loop_births(*infos: LoopInfo | None) -> tuple[Stack, ...]:
     """Where each loop was made, as far as that was seen."""
     return tuple(
-        Stack(f"{info} was made", info.created) for info in infos if info is not None and info.created
+        Stack(f"{info} was made", info.created)
+        for info in infos
+        if info is not None and info.created
     )
 
 

@@ -64,7 +64,7 @@ _SCHEDULING = (
 
 
 class ClosedLoopProbe:
-    """Sees every refusal of a closed loop, and writes through a transport that outlived its loop."""
+    """Sees every refusal of a closed loop, and writes through what outlived its loop."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook asyncio's own check; for other loops, the public methods that refuse."""

@@ -88,6 +88,7 @@ class AwaitProbe:
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             referents = gc.get_referents
+            own_debug = cpython.keeps_debug_traceback(original)
 
             # The hot path of every loop: the branches are laid out so that a task's normal step
             # costs one list and one call more (`make bench` prints the ratio).
@@ -98,11 +99,13 @@ class AwaitProbe:
                         return announce(original, self, callback, None, args, context)
                 elif args and isinstance(args[0], BaseException):
                     return announce(original, self, callback, args[0], args, context)
-                if context is None:
-                    return original(self, callback, *args)
-                if args:
-                    return original(self, callback, *args, context=context)
-                return original(self, callback, context=context)
+                if args or context is None:
+                    handle = original(self, callback, *args, context=context)
+                else:
+                    handle = original(self, callback, context=context)
+                if own_debug and self._debug:
+                    cpython.forget_hook(handle)
+                return handle
 
             return call_soon
 

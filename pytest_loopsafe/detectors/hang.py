@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, name_coroutine, name_future, name_loop
-from pytest_loopsafe.detectors.primitives import PrimitiveReleased, PrimitiveUsed, UseProbe
+from pytest_loopsafe.detectors.primitives import PrimitiveUsed, UseProbe
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
@@ -56,72 +56,68 @@ class _Wait:
     foreign: bool
 
 
+@dataclass
+class _Possession:
+    """What is known of a lock's or semaphore's holders.
+
+    `permits` is how many were free when it was first seen; `last` the loop that used it last;
+    `holder` the loop that went away with it.
+    """
+
+    ref: weakref.ref[Any]
+    permits: int
+    last: LoopInfo
+    holder: LoopInfo | None = None
+
+
 class Hang(Detector):
-    """LS106; it also keeps count of who holds which lock or permit, for that report."""
+    """LS106; for its report it also notes which loop left a lock or a permit taken."""
 
     rules = (RULE,)
     probes = (UseProbe(),)
-    judges = (PassTimedOut, PrimitiveUsed, PrimitiveReleased)
+    judges = (PassTimedOut, PrimitiveUsed)
 
     def __init__(self, loops: LoopRegistry) -> None:
         super().__init__(loops)
         self._lock = threading.RLock()
-        self._held: dict[int, tuple[weakref.ref[Any], Counter[int], dict[int, LoopInfo]]] = {}
+        self._possessions: dict[int, _Possession] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Keep the books; report a pass that timed out."""
+        """Note who uses what; report a pass that timed out."""
         if isinstance(sighting, PassTimedOut):
             yield self._report(sighting)
         elif isinstance(sighting, PrimitiveUsed):
-            self._taken(sighting)
-        elif isinstance(sighting, PrimitiveReleased):
-            self._released(sighting)
+            self._note(sighting.primitive, self.loops.of(sighting.loop))
 
-    def _taken(self, sighting: PrimitiveUsed) -> None:
-        primitive = sighting.primitive
-        if sighting.waits or not isinstance(primitive, asyncio.Lock | asyncio.Semaphore):
+    def _note(self, primitive: Any, loop: LoopInfo) -> None:
+        """At a loop's first use of it: is it still taken from an earlier loop?"""
+        if not isinstance(primitive, asyncio.Lock | asyncio.Semaphore):
             return
-        key, loop = id(primitive), self.loops.of(sighting.loop)
+        key, permits = id(primitive), cpython.free_permits(primitive)
         with self._lock:
-            entry = self._held.get(key)
-            if entry is None or entry[0]() is not primitive:
+            known = self._possessions.get(key)
+            if known is None or known.ref() is not primitive:
 
                 def forget(ref: weakref.ref[Any]) -> None:
                     with self._lock:
-                        current = self._held.get(key)
-                        if current is not None and current[0] is ref:
-                            del self._held[key]
+                        current = self._possessions.get(key)
+                        if current is not None and current.ref is ref:
+                            del self._possessions[key]
 
-                try:
-                    entry = (weakref.ref(primitive, forget), Counter(), {})
-                except TypeError:
-                    return
-                self._held[key] = entry
-            entry[1][loop.number] += 1
-            entry[2][loop.number] = loop
+                with suppress(TypeError):  # a class with __slots__: it has no weak references
+                    ref = weakref.ref(primitive, forget)
+                    self._possessions[key] = _Possession(ref, permits, loop)
+            elif known.last != loop:
+                taken = permits < known.permits
+                known.holder = (known.holder or known.last) if taken else None
+                known.last = loop
 
-    def _released(self, sighting: PrimitiveReleased) -> None:
+    def _holder(self, primitive: Any) -> LoopInfo | None:
         with self._lock:
-            entry = self._held.get(id(sighting.primitive))
-            if entry is None or entry[0]() is not sighting.primitive:
-                return
-            counts = entry[1]
-            number = self.loops.of(sighting.loop).number if sighting.loop is not None else None
-            if number not in counts:
-                # A waiter that was let in is not in the books: its release settles the oldest
-                # entry, so that a hold is only ever claimed where it is certain.
-                number = next(iter(counts), None)
-            if number is not None:
-                counts[number] -= 1
-                if counts[number] <= 0:
-                    del counts[number]
-
-    def _holder(self, primitive: Any, here: LoopInfo) -> LoopInfo | None:
-        with self._lock:
-            entry = self._held.get(id(primitive))
-            if entry is None or entry[0]() is not primitive or not primitive.locked():
+            known = self._possessions.get(id(primitive))
+            if known is None or known.ref() is not primitive:
                 return None
-            return next((entry[2][n] for n in entry[1] if n != here.number), None)
+            return known.holder if cpython.free_permits(primitive) < known.permits else None
 
     def _report(self, sighting: PassTimedOut) -> Observation:
         seconds = f"{sighting.seconds:g} s"
@@ -162,9 +158,9 @@ class Hang(Detector):
         future = cpython.awaited_future(last)
         who = f"task {task.get_name()!r} of {name_coroutine(task)}"
         described = describe_frames(frames)
-        primitive = _primitive_in(frames)
+        primitive: Any = _primitive_in(frames)
         if primitive is not None:
-            holder = self._holder(primitive, here)
+            holder = self._holder(primitive)
             what = f"a {type(primitive).__qualname__}"
             if holder is not None:
                 return _Wait(

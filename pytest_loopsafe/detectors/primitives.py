@@ -18,6 +18,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -70,14 +71,6 @@ class PrimitiveUsed(Sighting):
 
 
 @dataclass(frozen=True)
-class PrimitiveReleased(Sighting):
-    """A lock or one permit of a semaphore was given back."""
-
-    primitive: Any
-    loop: asyncio.AbstractEventLoop | None
-
-
-@dataclass(frozen=True)
 class EventChanged(Sighting):
     """An Event was set or cleared in a loop."""
 
@@ -100,7 +93,9 @@ class BindingProbe:
                 try:
                     return original(self)
                 except RuntimeError as error:
-                    emit(PrimitiveRefused(_outermost(self), cpython.get_running_loop(), home, error))
+                    emit(
+                        PrimitiveRefused(_outermost(self), cpython.get_running_loop(), home, error)
+                    )
                     raise
 
             return _get_loop
@@ -111,7 +106,7 @@ class BindingProbe:
 def _outermost(primitive: Any) -> Any:
     """The primitive that the user called: a Barrier rests on a Condition, a Queue on an Event."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and any(frame.f_globals is one for one in cpython.INTERNALS):
+    while frame is not None and _is_internal(frame):
         primitive = frame.f_locals.get("self", primitive)
         frame = frame.f_back
     return primitive
@@ -131,8 +126,32 @@ _WAITING_METHODS: tuple[tuple[type[Any], str], ...] = (
 )
 
 
+class _Settled:
+    """Primitives whose use in a loop has been told already, so that a busy lock costs nothing.
+
+    Known by weak references: neither the primitive nor the loop is kept alive by being watched.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
+        self.clear = self._pairs.clear
+
+    def __contains__(self, pair: tuple[Any, Any]) -> bool:
+        primitive, loop = pair
+        known = self._pairs.get(id(primitive))
+        return known is not None and known[0]() is primitive and known[1]() is loop
+
+    def add(self, primitive: Any, loop: Any) -> None:
+        key = id(primitive)
+        with suppress(TypeError):  # a class with __slots__ has no weak references: told each time
+            self._pairs[key] = (
+                weakref.ref(primitive, lambda _: self._pairs.pop(key, None)),
+                weakref.ref(loop),
+            )
+
+
 class UseProbe:
-    """Sees each use of a primitive by anybody but asyncio's own primitives."""
+    """Sees the use of a primitive by anybody but asyncio's own primitives."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the methods that may have to wait.
@@ -140,21 +159,31 @@ class UseProbe:
         The hooks are plain functions that return the original's coroutine untouched: an ``async``
         wrapper would put a coroutine of ours into every stack and ``await`` chain.
         """
+        used, changed = _Settled(), _Settled()
+        patches.when_armed(used.clear)
+        patches.when_armed(changed.clear)
         for owner, name in _WAITING_METHODS:
-            patches.replace(owner, name, self._build(name, emit))
+            patches.replace(owner, name, self._build(name, emit, used))
         for name in ("set", "clear"):
-            patches.replace(asyncio.Event, name, self._build_change(emit))
-        for owner in (asyncio.Lock, asyncio.Semaphore):
-            patches.replace(owner, "release", self._build_release(emit))
+            patches.replace(asyncio.Event, name, self._build_change(emit, changed))
 
     @staticmethod
-    def _build(name: str, emit: Emit) -> Callable[[Any], Any]:
+    def _build(name: str, emit: Emit, used: _Settled) -> Callable[[Any], Any]:
+        # An event's wait counts or not by what happened before it: it is told each time.
+        settles = name != "wait"
+
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
 
             def method(self: Any, *args: Any, **kwargs: Any) -> Any:
                 loop = running()
-                if loop is not None and not _called_by_asyncio():
+                if (
+                    loop is not None
+                    and (self, loop) not in used
+                    and not _is_internal(sys._getframe(1))
+                ):
+                    if settles and cpython.bound_loop(self) in (None, loop):
+                        used.add(self, loop)
                     emit(PrimitiveUsed(self, name, loop, cpython.would_wait(self, name)))
                 return original(self, *args, **kwargs)
 
@@ -163,13 +192,18 @@ class UseProbe:
         return build
 
     @staticmethod
-    def _build_change(emit: Emit) -> Callable[[Any], Any]:
+    def _build_change(emit: Emit, changed: _Settled) -> Callable[[Any], Any]:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
 
             def change(self: Any) -> Any:
                 loop = running()
-                if loop is not None and not _called_by_asyncio():
+                if (
+                    loop is not None
+                    and (self, loop) not in changed
+                    and not _is_internal(sys._getframe(1))
+                ):
+                    changed.add(self, loop)
                     emit(EventChanged(self, loop))
                 return original(self)
 
@@ -177,21 +211,9 @@ class UseProbe:
 
         return build
 
-    @staticmethod
-    def _build_release(emit: Emit) -> Callable[[Any], Any]:
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            def release(self: Any) -> Any:
-                emit(PrimitiveReleased(self, cpython.get_running_loop()))
-                return original(self)
 
-            return release
-
-        return build
-
-
-def _called_by_asyncio() -> bool:
-    caller = sys._getframe(2).f_globals
-    return any(caller is internals for internals in cpython.INTERNALS)
+def _is_internal(caller: FrameType) -> bool:
+    return any(caller.f_globals is internals for internals in cpython.INTERNALS)
 
 
 def _marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -266,10 +288,8 @@ class Primitives(Detector):
                     if current is not None and current[0] is ref:
                         del self._uses[key]
 
-            try:
+            with suppress(TypeError):  # a subclass with __slots__: it cannot be recognised later
                 self._uses[key] = (weakref.ref(primitive, forget), uses)
-            except TypeError:  # a subclass with __slots__: it cannot be recognised later
-                pass
             return uses
 
     def _foreign(

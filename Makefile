@@ -1,0 +1,52 @@
+# Everything runs in a virtual environment of its own, made from the Python given in PYTHON.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help test demo bench lint types docs clean
+
+help:
+	@echo "make demo   the story, run for real: four revisions of one application"
+	@echo "make test   all tests"
+	@echo "make bench  what it costs, as ratios measured side by side"
+	@echo "make lint | types | docs | clean"
+
+$(VENV)/ready: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pytest-loopsafe needs Python 3.11 or later; try make PYTHON=python3.12"; exit 1; }
+	@echo "Preparing $(VENV) (once; a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --editable ".[all]"
+	@touch $@
+
+$(VENV)/ready-lint: $(VENV)/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
+	@touch $@
+
+$(VENV)/ready-docs: $(VENV)/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+demo: $(VENV)/ready
+	@$(BIN)/python examples/roadmap/demo.py
+
+test: $(VENV)/ready
+	@$(BIN)/python -X dev -m pytest $(ARGS)
+
+bench: $(VENV)/ready
+	@$(BIN)/python bench/bench.py
+
+lint: $(VENV)/ready-lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/ready-lint
+	@$(BIN)/mypy
+
+docs: $(VENV)/ready-docs
+	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache build dist

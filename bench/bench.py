@@ -1,0 +1,187 @@
+"""What loopsafe costs, as ratios measured side by side in one run: ``make bench``.
+
+Each pair is run in turn (A B A B ...), and the median of the pairs' ratios is printed, so that a
+machine which is busy for a while spoils a pair and not the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest_loopsafe
+
+LOOPS = 3
+
+
+def timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def side_by_side(
+    bare: Callable[[], object], watched: Callable[[], object], rounds: int
+) -> tuple[float, float, float]:
+    """Median seconds of both, and the median ratio watched/bare of the pairs."""
+    bare(), watched()
+    pairs = []
+    for _ in range(rounds):
+        gc.collect()
+        first = timed(bare)
+        gc.collect()
+        pairs.append((first, timed(watched)))
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(b / a for a, b in pairs),
+    )
+
+
+def by_hand(body: Callable[[], object]) -> None:
+    for _ in range(LOOPS):
+        asyncio.run(body())
+
+
+def compare(name: str, body: Callable[[], object], limit: float, rounds: int) -> bool:
+    bare, watched, ratio = side_by_side(
+        lambda: by_hand(body), lambda: pytest_loopsafe.run(body, loops=LOOPS), rounds
+    )
+    return verdict(name, f"{bare * 1e3:9.2f} ms {watched * 1e3:9.2f} ms", ratio, limit, "x")
+
+
+def verdict(name: str, figures: str, value: float, limit: float, unit: str) -> bool:
+    met = value <= limit
+    print(
+        f"{name:<44} {figures:>26}   {value:6.3f} {unit:<5} (at most {limit:g}) "
+        f"{'ok' if met else 'NOT MET'}",
+        flush=True,
+    )
+    return met
+
+
+async def sleeps() -> None:
+    for _ in range(10_000):
+        await asyncio.sleep(0)
+
+
+async def nothing() -> None:
+    return None
+
+
+@contextmanager
+def redis_elsewhere() -> Iterator[str]:
+    """The server in a process of its own, so that its work is not counted as the client's."""
+    script = (
+        "import sys\n"
+        "from pytest_loopsafe.redis_server import embedded\n"
+        "with embedded() as url:\n"
+        "    print(url, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None and server.stdin is not None
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
+def redis_commands(url: str) -> Callable[[], object]:
+    import redis.asyncio
+
+    async def body() -> None:
+        async with redis.asyncio.from_url(url) as client:
+            for number in range(250):
+                await client.set("key", number)
+                await client.get("key")
+
+    return body
+
+
+def per_pass(rounds: int, objects: int) -> bool:
+    heap = [{} for _ in range(objects)]
+    bare, watched, _ = side_by_side(
+        lambda: by_hand(nothing), lambda: pytest_loopsafe.run(nothing, loops=LOOPS), rounds
+    )
+    extra = (watched - bare) / LOOPS * 1e3
+    figures = f"{bare * 1e3:9.2f} ms {watched * 1e3:9.2f} ms"
+    met = verdict(f"more per pass, {len(heap):,} objects alive", figures, extra, 1.0, "ms")
+    heap.clear()
+    return met
+
+
+def suite(rounds: int) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        lines = "\n".join(f"def test_{n}():\n    assert True\n" for n in range(2_000))
+        (path / "test_trivial.py").write_text(lines)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+            str(path),
+        ]
+        without = [*command, "-p", "no:loopsafe"]
+
+        def call(arguments: list[str]) -> None:
+            subprocess.run(arguments, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+        bare, watched, ratio = side_by_side(lambda: call(without), lambda: call(command), rounds)
+    figures = f"{bare * 1e3:9.0f} ms {watched * 1e3:9.0f} ms"
+    return verdict("2,000 trivial tests, against -p no:loopsafe", figures, ratio, 1.01, "x")
+
+
+def loading(rounds: int) -> bool:
+    script = (
+        "import sys, time, pytest; before = set(sys.modules); start = time.perf_counter(); "
+        "import pytest_loopsafe.plugin; spent = time.perf_counter() - start; "
+        "new = set(sys.modules) - before; "
+        "print(spent * 1e3, *sorted({'asyncio', 'celery', 'redis', 'fakeredis'} & new))"
+    )
+    times, loaded = [], set()
+    for _ in range(rounds):
+        out = subprocess.run(
+            [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        ).stdout.split()
+        times.append(float(out[0]))
+        loaded.update(out[1:])
+    heavy = ", ".join(sorted(loaded)) or "nothing heavy"
+    met = verdict("loading the plugin", f"imports {heavy}", statistics.median(times), 10.0, "ms")
+    return met and not loaded
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="pairs for each figure")
+    rounds = parser.parse_args().rounds
+    print(f"Python {sys.version.split()[0]}; each figure: median of {rounds} pairs, 3 loops a run")
+    print(f"{'':<44} {'by hand':>12} {'loopsafe':>12}")
+    results = [compare("10,000 sleep(0) in each loop", sleeps, 1.25, rounds)]
+    with redis_elsewhere() as url:
+        body = redis_commands(url)
+        results.append(compare("500 Redis commands over a socket", body, 1.05, rounds))
+    results.append(per_pass(rounds * 3, 0))
+    results.append(per_pass(rounds * 3, 1_000_000))
+    results.append(suite(max(5, rounds // 2)))
+    results.append(loading(rounds))
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The fixtures of the example's tests: the stage, with the Redis that pytest-loopsafe provides.
+
+Lying here, this file also makes `import roadmap` work in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from roadmap.stage import Browser
+
+_NEEDED = ("aiosqlite", "celery", "fakeredis", "fastapi", "langgraph", "uvicorn", "websockets")
+
+if any(find_spec(name) is None for name in _NEEDED):
+    collect_ignore = ["tests"]
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[str]:
+    """The web server, one for all tests: it is not what they are about."""
+    from roadmap import stage
+
+    with stage.web_server() as url:
+        yield url
+
+
+@pytest.fixture
+def start_worker(loopsafe_redis: str) -> Iterator[Callable[[str], ModuleType]]:
+    """Call it with a revision's name: its module, as in a worker process that has just started."""
+    from roadmap import stage
+
+    with stage.environment(loopsafe_redis), ExitStack() as workers:
+        yield lambda revision: workers.enter_context(stage.worker_process(revision))
+
+
+@pytest.fixture
+def browser(web: str, start_worker: object) -> Iterator[Browser]:
+    """A browser that listens for notifications."""
+    from roadmap import stage
+
+    with stage.open_browser(web) as opened:
+        yield opened
+
+
+@pytest.fixture
+def failures() -> Iterator[list[str]]:
+    """The errors that the notifier swallowed and logged."""
+    from roadmap import stage
+
+    with stage.failure_log() as errors:
+        yield errors

@@ -1,0 +1,150 @@
+"""What all tests share: asyncio has to be found as it was, and an application to test with."""
+
+import asyncio
+import importlib
+import os
+import pkgutil
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import pytest_loopsafe
+from pytest_loopsafe.detectors import discover
+
+# Runs of pytest in this process forget the modules that they import. Ours, and extension modules
+# that cannot be imported twice, are loaded before the first of them.
+for _found in pkgutil.iter_modules(pytest_loopsafe.__path__):
+    importlib.import_module(f"pytest_loopsafe.{_found.name}")
+discover()
+for _name in ("uvloop", "redis.asyncio", "fakeredis"):
+    try:
+        importlib.import_module(_name)
+    except ImportError:
+        pass
+
+@pytest.fixture
+def pytester(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> pytest.Pytester:
+    """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults."""
+    if find_spec("pytest_asyncio") is not None:
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-o asyncio_default_fixture_loop_scope=function")
+    monkeypatch.delenv("LOOPSAFE_REDIS_URL", raising=False)
+    return pytester
+
+
+_PER_CLASS_CACHES = frozenset({"__abstractmethods__", "_abc_impl", "__weakref__"})
+
+
+def _loop_classes(root: type) -> Iterator[type]:
+    for cls in root.__subclasses__():
+        yield cls
+        yield from _loop_classes(cls)
+
+
+def _watched() -> dict[Any, dict[str, Any]]:
+    """The members of asyncio's modules and classes, and of all event loop classes."""
+    owners: list[Any] = [os, threading.Thread, *_loop_classes(asyncio.AbstractEventLoop)]
+    for name, module in tuple(sys.modules.items()):
+        if name.partition(".")[0] == "asyncio" and isinstance(module, ModuleType):
+            owners.append(module)
+            owners += [
+                member
+                for member in tuple(vars(module).values())
+                if isinstance(member, type) and member.__module__.startswith(("asyncio", "_asyn"))
+            ]
+    return {owner: _members(owner) for owner in owners}
+
+
+def _members(owner: Any) -> dict[str, Any]:
+    """All members of a class, and the functions and classes of a module."""
+    return {
+        name: value
+        for name, value in tuple(vars(owner).items())
+        if name not in _PER_CLASS_CACHES and (isinstance(owner, type) or callable(value))
+    }
+
+
+@pytest.fixture(autouse=True)
+def asyncio_is_left_as_it_was() -> Iterator[None]:
+    """After every test asyncio has exactly the attributes that it had: nothing stays patched."""
+    before = _watched()
+    yield
+    changed = []
+    for owner, members in before.items():
+        now = _members(owner)
+        changed += [
+            f"{owner.__name__}.{name}"
+            for name in members.keys() | now.keys()
+            if members.get(name, _ABSENT) is not now.get(name, _ABSENT)
+        ]
+    assert not changed, f"left patched: {', '.join(sorted(changed))}"
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        tools = [monitoring.get_tool(number) for number in range(6)]
+        assert "pytest-loopsafe" not in tools, "a tool id of sys.monitoring was not given back"
+
+
+_ABSENT = object()
+
+_APP = """
+    import asyncio
+
+    connection = None
+    channel = None
+
+    async def publish():
+        '''Await in every later loop what the first one made, and hide the error.'''
+        global connection
+        if connection is None:
+            connection = asyncio.get_running_loop().create_future()
+            return "sent"
+        try:
+            await connection
+        except RuntimeError:
+            return "lost"
+
+    async def publish_loudly():
+        '''The same, and let the error out.'''
+        global channel
+        if channel is None:
+            channel = asyncio.get_running_loop().create_future()
+            return "sent"
+        await channel
+
+    async def greet():
+        '''Do nothing wrong.'''
+        await asyncio.sleep(0)
+        return "hello"
+
+    class Handle:
+        '''Closes itself when it is collected, which is too late if its loop has ended.'''
+
+        def __init__(self):
+            self._loop = asyncio.get_running_loop()
+
+        def __del__(self):
+            try:
+                self._loop.call_soon(int)
+            except RuntimeError:
+                pass
+
+    def leave_open():
+        '''Make a Handle and drop it after its loop has ended: a warning (LS303).'''
+        async def make():
+            return Handle()
+
+        asyncio.run(make())
+"""
+
+
+@pytest.fixture
+def app(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A pytester with a module ``app``: safe and unsafe async code to call."""
+    pytester.makepyfile(app=_APP)
+    return pytester
