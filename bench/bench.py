@@ -92,7 +92,8 @@ def redis_elsewhere() -> Iterator[str]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout is not None and server.stdin is not None
+        assert server.stdout is not None
+        assert server.stdin is not None
         yield server.stdout.readline().strip()
         server.stdin.close()
 

@@ -123,15 +123,59 @@ def forget_hook(handle: Any) -> None:
         del made[-1]
 
 
+def current_task() -> Any:
+    """The task that runs in this thread, or None."""
+    loop = get_running_loop()
+    return asyncio.current_task(loop) if loop is not None else None
+
+
+def awaiter_of(task: Any) -> Any:
+    """The task that waits for this one, directly or through ``gather`` and ``shield``; or None.
+
+    A waiter registers a callback. A task's own is bound to the task; those of ``gather`` and
+    ``shield`` are closures over the outer future, whose callbacks lead on.
+    """
+    pending: list[Any] = [task]
+    seen: set[int] = set()
+    while pending and len(seen) < 20:
+        future = pending.pop(0)
+        seen.add(id(future))
+        for callback, _ in getattr(future, "_callbacks", None) or ():
+            waiter = getattr(callback, "__self__", None)
+            if isinstance(waiter, asyncio.Task) and waiter is not task:
+                return waiter
+            for cell in getattr(callback, "__closure__", None) or ():
+                content = _content(cell)
+                if asyncio.isfuture(content) and id(content) not in seen:
+                    pending.append(content)
+    return None
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty
+        return None
+
+
 def source_traceback(thing: Any) -> Any:
     """Where a future, task or loop was made, when asyncio's debug mode recorded it."""
     return getattr(thing, "_source_traceback", None)
 
 
 def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
-    """The loop that a primitive is bound to; None while it has never had a waiter."""
-    loop: asyncio.AbstractEventLoop | None = getattr(primitive, "_loop", None)
-    return loop
+    """The loop that a primitive is bound to; None while it has never had a waiter.
+
+    Some rest on others: a Barrier on a Condition, that on a Lock, a Queue's join on an Event.
+    """
+    for name in ("_loop", "_cond", "_lock", "_finished"):
+        part = getattr(primitive, name, None)
+        if isinstance(part, LoopBoundMixin):
+            part = bound_loop(part)
+        if part is not None:
+            loop: asyncio.AbstractEventLoop = part
+            return loop
+    return None
 
 
 def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:

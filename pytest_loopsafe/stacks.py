@@ -17,6 +17,8 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
+from pytest_loopsafe import cpython
+
 _OWN = str(Path(__file__).parent) + "/"
 _LIBRARY = (
     "<frozen",
@@ -127,6 +129,41 @@ def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
         frame = frame.f_back
     frames.reverse()
     return tuple(frames)
+
+
+def stack_here() -> tuple[Frame, ...]:
+    """The running code's stack; where a task has none of the user's frames, its waiter's before it.
+
+    ``gather(client.close(), ...)`` makes a task of each of its arguments. Such a task runs library
+    code alone, and the line that a reader looks for is in the task that waits for it.
+    """
+    frames = current_stack(sys._getframe(1))
+    own = frames[_task_begins(frames) :]
+    task = cpython.current_task()
+    if task is None or any(not frame.library for frame in own):
+        return frames
+    return waiters_frames(task) + own
+
+
+def _task_begins(frames: tuple[Frame, ...]) -> int:
+    for index in range(len(frames) - 1, -1, -1):
+        if frames[index].function == "Handle._run":
+            return index + 1
+    return 0
+
+
+def waiters_frames(task: Any) -> tuple[Frame, ...]:
+    """The frames of the tasks that wait for a task, up to the first with code of the user's."""
+    found: tuple[Frame, ...] = ()
+    for _ in range(5):
+        task = cpython.awaiter_of(task)
+        if task is None:
+            break
+        frames, _ = suspended_frames(task.get_coro())
+        found = describe_frames(frames) + found
+        if any(not frame.library for frame in found):
+            break
+    return found
 
 
 def live_frames() -> list[FrameType]:

@@ -42,8 +42,9 @@ class Witness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tool: int | None = None
-        self._kept: dict[ErrorKey, Frame | None] = {}
+        self._kept: dict[ErrorKey, tuple[Frame, CodeType] | None] = {}
         self._carried: dict[ErrorKey, set[ErrorKey]] = {}
+        self._beside: dict[ErrorKey, set[ErrorKey]] = {}
 
     def follow(self, error: BaseException) -> None:
         """Watch what becomes of an error from here on."""
@@ -58,7 +59,8 @@ class Witness:
 
     def keeper(self, key: ErrorKey) -> Frame | None:
         """The frame that kept the error, or None where none did or nobody saw."""
-        return self._kept.get(key)
+        kept = self._kept.get(key)
+        return kept[0] if kept is not None else None
 
     def stop(self) -> None:
         """Give the tool id back and forget."""
@@ -72,6 +74,7 @@ class Witness:
                 self._tool = None
             self._kept.clear()
             self._carried.clear()
+            self._beside.clear()
 
     def _switch_on(self) -> None:
         monitoring: Any = getattr(sys, "monitoring", None)
@@ -98,24 +101,48 @@ class Witness:
         }
 
     def _raised(self, code: CodeType, offset: int, error: BaseException) -> None:
-        """An error raised while another is handled, or from it, carries that one on."""
-        for cause in (error.__cause__, error.__context__):
-            carried = self._carried.get(ErrorKey.of(cause)) if cause is not None else None
-            if carried:
-                self._carried.setdefault(ErrorKey.of(error), set()).update(carried)
-                self._keep(carried, None)
+        """An error raised *from* ours carries it on; one raised while ours is handled may."""
+        for cause, known in ((error.__cause__, self._carried), (error.__context__, self._beside)):
+            if cause is None:
+                continue
+            of_cause = ErrorKey.of(cause)
+            errors = self._carried.get(of_cause, set()) | self._beside.get(of_cause, set())
+            if errors:
+                known.setdefault(ErrorKey.of(error), set()).update(errors)
+                if known is self._carried:
+                    self._keep(errors, None)
 
     def _handled(self, code: CodeType, offset: int, error: BaseException) -> None:
-        carried = self._carried.get(ErrorKey.of(error))
-        if carried:
-            self._keep(carried, handler_frame(code, offset))
+        """Somebody caught an error: ours, or one that came up beside it.
+
+        The latter takes ours along only if it has left the handler that kept ours. A ``KeyError``
+        that a logger catches within itself, called by that handler, has nothing to do with it.
+        """
+        key = ErrorKey.of(error)
+        kept = (handler_frame(code, offset), code)
+        self._keep(self._carried.get(key, ()), kept)
+        beside = self._beside.get(key, set()) - self._carried.get(key, set())
+        if beside:
+            running = set(_running_code())
+            self._keep((one for one in beside if _left(self._kept.get(one), running)), kept)
 
     def _raised_again(self, code: CodeType, offset: int, error: BaseException) -> None:
         self._keep(self._carried.get(ErrorKey.of(error), ()), None)
 
-    def _keep(self, errors: Iterable[ErrorKey], frame: Frame | None) -> None:
+    def _keep(self, errors: Iterable[ErrorKey], kept: tuple[Frame, CodeType] | None) -> None:
         for key in errors:
-            self._kept[key] = frame
+            self._kept[key] = kept
+
+
+def _running_code() -> Iterator[CodeType]:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
+
+
+def _left(kept: tuple[Frame, CodeType] | None, running: set[CodeType]) -> bool:
+    return kept is None or kept[1] not in running
 
 
 def likely_handler(

@@ -27,10 +27,9 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis"):
     except ImportError:
         pass
 
+
 @pytest.fixture
-def pytester(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> pytest.Pytester:
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults."""
     if find_spec("pytest_asyncio") is not None:
         monkeypatch.setenv("PYTEST_ADDOPTS", "-o asyncio_default_fixture_loop_scope=function")

@@ -120,9 +120,7 @@ def test_a_failing_test_keeps_its_own_failure_with_the_findings_beside_it(
         ("raise SystemExit(3)", "failed"),
     ],
 )
-def test_pytests_outcomes_are_what_they_were(
-    app: pytest.Pytester, body: str, outcome: str
-) -> None:
+def test_pytests_outcomes_are_what_they_were(app: pytest.Pytester, body: str, outcome: str) -> None:
     app.makepyfile(
         test_shop=f"""
         import pytest
@@ -341,9 +339,7 @@ def test_a_test_with_an_async_fixture_is_left_to_the_plugin_that_runs_it(
         """
     )
 
-    result = app.runpytest_inprocess(
-        "--loopsafe", "--loopsafe-loops=3", f"--asyncio-mode={mode}"
-    )
+    result = app.runpytest_inprocess("--loopsafe", "--loopsafe-loops=3", f"--asyncio-mode={mode}")
 
     result.assert_outcomes(passed=2)
 

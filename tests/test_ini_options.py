@@ -60,9 +60,7 @@ def test_loops_is_how_many_loops_a_test_runs_in(pytester: pytest.Pytester, kind:
 
 
 @in_every_format
-def test_schedule_is_how_the_loops_follow_one_another(
-    pytester: pytest.Pytester, kind: str
-) -> None:
+def test_schedule_is_how_the_loops_follow_one_another(pytester: pytest.Pytester, kind: str) -> None:
     write_settings(pytester, kind, "schedule", "persistent", "'persistent'")
     pytester.makepyfile(
         """
@@ -161,9 +159,7 @@ def test_strict_says_whether_warnings_are_errors(
     ],
     ids=["code", "family", "several"],
 )
-def test_ignore_leaves_rules_out(
-    app: pytest.Pytester, kind: str, ini: str, native: str
-) -> None:
+def test_ignore_leaves_rules_out(app: pytest.Pytester, kind: str, ini: str, native: str) -> None:
     write_settings(app, kind, "ignore", ini, native)
     app.makepyfile(
         test_shop="""

@@ -390,6 +390,7 @@ def test_a_swallowed_hazard_in_a_sync_test_fails_it_too(app: pytest.Pytester) ->
 def test_one_hazard_met_in_several_passes_is_one_finding(
     pytester: pytest.Pytester, code: str, hazard: str
 ) -> None:
+    """In other words too: the second await of one future says "await wasn't used with future"."""
     result = run_marked(
         pytester,
         f"""
@@ -666,6 +667,12 @@ def test_every_traceback_style_works(app: pytest.Pytester, style: str) -> None:
     result.stdout.no_fnmatch_line("*object at 0x*")
 
 
+def test_without_a_terminal_the_test_fails_all_the_same(app: pytest.Pytester) -> None:
+    result = run_marked(app, TWO_TESTS, "-p", "no:terminal")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_the_junit_report_has_the_finding(app: pytest.Pytester) -> None:
     run_marked(app, TWO_TESTS, "--junitxml=report.xml")
 
@@ -825,9 +832,7 @@ def test_a_fixture_that_fails_is_an_error_of_the_setup(pytester: pytest.Pytester
 
 
 @pytest.mark.parametrize("kind", ["async def", "def"])
-def test_systemexit_fails_the_test_and_the_next_one_runs(
-    app: pytest.Pytester, kind: str
-) -> None:
+def test_systemexit_fails_the_test_and_the_next_one_runs(app: pytest.Pytester, kind: str) -> None:
     result = run_marked(
         app,
         f"""
@@ -898,9 +903,7 @@ def test_pytest_exit_in_the_body_ends_the_session(app: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
-def test_os_exit_in_the_body_has_a_visible_last_word(
-    app: pytest.Pytester, capture: str
-) -> None:
+def test_os_exit_in_the_body_has_a_visible_last_word(app: pytest.Pytester, capture: str) -> None:
     """The process ends, as it would without the plugin; but not in silence."""
     result = run_apart(
         app,

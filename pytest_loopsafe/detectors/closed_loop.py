@@ -19,7 +19,7 @@ from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Stack, current_stack, live_frames
+from pytest_loopsafe.stacks import Stack, live_frames, stack_here
 from pytest_loopsafe.swallowing import anticipates, likely_handler
 
 CALL = Rule(
@@ -149,7 +149,7 @@ class ClosedLoop(Detector):
                 message,
                 running,
                 home,
-                (Stack(title, current_stack()), *loop_births(home, running)),
+                (Stack(title, stack_here()), *loop_births(home, running)),
                 rule.remedy,
                 home_state="closed",
             ),

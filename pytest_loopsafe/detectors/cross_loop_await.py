@@ -13,6 +13,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
@@ -32,10 +33,11 @@ from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import (
     Frame,
     Stack,
-    current_stack,
     describe_frames,
     live_frames,
+    stack_here,
     suspended_frames,
+    waiters_frames,
 )
 from pytest_loopsafe.swallowing import likely_handler
 
@@ -128,10 +130,17 @@ def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None)
                 loop,
                 home,
                 error,
-                describe_frames(frames),
+                _described(task, frames),
                 likely_handler(frames),
             )
         )
+
+
+def _described(task: Any, frames: list[FrameType]) -> tuple[Frame, ...]:
+    described = describe_frames(frames)
+    if any(not frame.library for frame in described):
+        return described
+    return waiters_frames(task) + described
 
 
 class EnsureFutureProbe:
@@ -151,7 +160,7 @@ class EnsureFutureProbe:
                 try:
                     return original(coro_or_future, loop=loop)
                 except ValueError as error:
-                    frames = current_stack()
+                    frames = stack_here()
                     emit(
                         ForeignAwait(
                             None,

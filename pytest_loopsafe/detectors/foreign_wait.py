@@ -25,7 +25,7 @@ from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.loops import state_of
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Stack, current_stack
+from pytest_loopsafe.stacks import Stack, stack_here
 
 RULE = Rule(
     "LS108",
@@ -84,7 +84,7 @@ class ForeignWaits(Detector):
                 loop,
                 home,
                 (
-                    Stack(f"waited for in {loop}", current_stack()),
+                    Stack(f"waited for in {loop}", stack_here()),
                     *where_made(sighting.future, "the future was made"),
                     *loop_births(home, loop),
                 ),

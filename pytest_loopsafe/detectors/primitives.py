@@ -29,7 +29,7 @@ from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Frame, Stack, current_stack, live_frames
+from pytest_loopsafe.stacks import Frame, Stack, live_frames, stack_here
 from pytest_loopsafe.swallowing import likely_handler
 
 FOREIGN = Rule(
@@ -127,27 +127,31 @@ _WAITING_METHODS: tuple[tuple[type[Any], str], ...] = (
 
 
 class _Settled:
-    """Primitives whose use in a loop has been told already, so that a busy lock costs nothing.
+    """Primitives whose use in a loop has been told already, so that a busy lock costs little.
 
-    Known by weak references: neither the primitive nor the loop is kept alive by being watched.
+    `loops` maps a primitive's ``id()`` to a weak reference to the loop. An entry goes with its
+    primitive, so an ``id()`` is never taken for another's; nothing is kept alive by being watched.
     """
 
     def __init__(self) -> None:
-        self._pairs: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
-        self.clear = self._pairs.clear
-
-    def __contains__(self, pair: tuple[Any, Any]) -> bool:
-        primitive, loop = pair
-        known = self._pairs.get(id(primitive))
-        return known is not None and known[0]() is primitive and known[1]() is loop
+        self.loops: dict[int, weakref.ref[Any]] = {}
+        self._primitives: dict[int, weakref.ref[Any]] = {}
 
     def add(self, primitive: Any, loop: Any) -> None:
         key = id(primitive)
+
+        def forget(_: object) -> None:
+            self._primitives.pop(key, None)
+            self.loops.pop(key, None)
+
         with suppress(TypeError):  # a class with __slots__ has no weak references: told each time
-            self._pairs[key] = (
-                weakref.ref(primitive, lambda _: self._pairs.pop(key, None)),
-                weakref.ref(loop),
-            )
+            if key not in self._primitives:
+                self._primitives[key] = weakref.ref(primitive, forget)
+            self.loops[key] = weakref.ref(loop)
+
+
+def _nowhere() -> None:
+    """Stands for the reference to a loop of what has not been told yet."""
 
 
 class UseProbe:
@@ -160,8 +164,8 @@ class UseProbe:
         wrapper would put a coroutine of ours into every stack and ``await`` chain.
         """
         used, changed = _Settled(), _Settled()
-        patches.when_armed(used.clear)
-        patches.when_armed(changed.clear)
+        patches.when_armed(used.loops.clear)
+        patches.when_armed(changed.loops.clear)
         for owner, name in _WAITING_METHODS:
             patches.replace(owner, name, self._build(name, emit, used))
         for name in ("set", "clear"):
@@ -174,13 +178,15 @@ class UseProbe:
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
+            told = used.loops.get
 
             def method(self: Any, *args: Any, **kwargs: Any) -> Any:
                 loop = running()
                 if (
-                    loop is not None
-                    and (self, loop) not in used
+                    told(id(self), _nowhere)() is not loop
+                    and loop is not None
                     and not _is_internal(sys._getframe(1))
+                    and not (name == "put" and self.maxsize <= 0)  # it never waits
                 ):
                     if settles and cpython.bound_loop(self) in (None, loop):
                         used.add(self, loop)
@@ -195,12 +201,13 @@ class UseProbe:
     def _build_change(emit: Emit, changed: _Settled) -> Callable[[Any], Any]:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
+            told = changed.loops.get
 
             def change(self: Any) -> Any:
                 loop = running()
                 if (
-                    loop is not None
-                    and (self, loop) not in changed
+                    told(id(self), _nowhere)() is not loop
+                    and loop is not None
                     and not _is_internal(sys._getframe(1))
                 ):
                     changed.add(self, loop)
@@ -252,7 +259,7 @@ class Primitives(Detector):
             yield self._foreign(sighting.primitive, loop, sighting.home, sighting.error)
         elif isinstance(sighting, EventChanged):
             self._of(sighting.event).changed_in.add(self.loops.of(sighting.loop).number)
-        elif isinstance(sighting, PrimitiveUsed) and not _cannot_wait(sighting):
+        elif isinstance(sighting, PrimitiveUsed):
             yield from self._used(sighting)
 
     def _used(self, sighting: PrimitiveUsed) -> Iterator[Observation]:
@@ -269,7 +276,7 @@ class Primitives(Detector):
             if not sighting.waits:  # else asyncio is about to refuse, and the binding probe sees it
                 yield self._foreign(primitive, loop, home, None)
         elif loop.number not in uses.first:
-            here = current_stack()
+            here = stack_here()
             if uses.first:
                 yield self._shared(primitive, loop, here, *next(iter(uses.first.values())))
             uses.first[loop.number] = (loop, here)
@@ -310,7 +317,7 @@ class Primitives(Detector):
                 loop,
                 home,
                 (
-                    Stack(f"used in {name_loop(loop)}", current_stack()),
+                    Stack(f"used in {name_loop(loop)}", stack_here()),
                     *((Stack(f"first used in {home}", earlier[1]),) if earlier else ()),
                     *loop_births(home, loop),
                 ),
@@ -349,11 +356,3 @@ class Primitives(Detector):
 def _article(primitive: Any) -> str:
     name = name_primitive(primitive)
     return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
-
-
-def _cannot_wait(sighting: PrimitiveUsed) -> bool:
-    """``put`` on a queue without a limit never waits, in whichever loop."""
-    primitive = sighting.primitive
-    return (
-        sighting.method == "put" and isinstance(primitive, asyncio.Queue) and primitive.maxsize <= 0
-    )

@@ -1,0 +1,200 @@
+"""LS106: a hang ends, is explained, and nothing found before it is lost."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import pytest_loopsafe
+
+BRIEF = 0.2
+
+
+def run(func: Callable[[], Any], **options: Any) -> pytest_loopsafe.LoopReport:
+    return pytest_loopsafe.run(func, timeout=BRIEF, check=False, **options)
+
+
+def only_hang(report: pytest_loopsafe.LoopReport) -> pytest_loopsafe.Finding:
+    (finding,) = (one for one in report.findings if one.code == "LS106")
+    return finding
+
+
+def test_a_pass_that_waits_for_ever_ends_and_the_rest_is_not_run() -> None:
+    async def body() -> None:
+        await asyncio.Event().wait()
+
+    started = time.monotonic()
+    report = run(body, loops=5)
+    assert time.monotonic() - started < 5
+    assert len(report.passes) == 1
+    assert isinstance(report.results[0], TimeoutError)
+    assert "waits for a Event" in only_hang(report).message
+    with pytest.raises(pytest_loopsafe.LoopSafetyError, match="LS106"):
+        pytest_loopsafe.run(body, timeout=BRIEF)
+
+
+def test_each_task_is_shown_with_what_it_waits_for() -> None:
+    async def worker(future: Any) -> None:
+        await future
+
+    async def body() -> None:
+        asyncio.create_task(worker(asyncio.get_running_loop().create_future()), name="worker-1")
+        await asyncio.sleep(1000)
+
+    titles = [stack.title for stack in only_hang(run(body)).stacks]
+    assert any("'worker-1'" in title and "waits for a Future" in title for title in titles)
+    assert any("body()" in title for title in titles)
+
+
+def test_a_foreign_future_behind_the_hang_is_named_with_its_loop() -> None:
+    kept: list[Any] = []
+
+    async def body() -> None:
+        if not kept:
+            kept.append(asyncio.get_running_loop().create_future())
+            return
+        await asyncio.wait([kept[0]])
+
+    report = run(body)
+    assert {"LS106", "LS108"} == {finding.code for finding in report.findings}
+    assert len(report.passes) == 2
+
+
+def test_a_lock_is_named_with_the_loop_that_took_it() -> None:
+    lock = asyncio.Lock()
+
+    async def body() -> None:
+        await lock.acquire()
+
+    finding = only_hang(run(body))
+    assert finding.home_loop is not None
+    assert (finding.loop.number, finding.home_loop.number) == (2, 1)
+    assert "waits for a Lock held since loop 1" in finding.message
+
+
+def test_a_permit_is_named_with_the_loop_that_took_it() -> None:
+    semaphore = asyncio.Semaphore(2)
+
+    async def body() -> None:
+        await semaphore.acquire()
+        await semaphore.acquire()
+
+    assert "waits for a Semaphore held since loop 1" in only_hang(run(body)).message
+
+
+def test_a_lock_that_is_held_in_its_own_loop_blames_no_other() -> None:
+    lock = asyncio.Lock()
+
+    async def body() -> None:
+        async with lock:
+            pass
+        if len(passes) == 1:
+            await lock.acquire()
+            await lock.acquire()
+        passes.append(1)
+
+    passes: list[int] = []
+    finding = only_hang(run(body))
+    assert finding.home_loop is None
+    assert "held since" not in finding.message
+
+
+def test_a_task_that_swallows_cancellation_is_stopped() -> None:
+    async def body() -> None:
+        for _ in range(1_000):
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                pass
+
+    assert isinstance(run(body).results[0], TimeoutError)
+
+
+@pytest.mark.parametrize("blocks", ["sleep", "lock", "loop"])
+def test_blocking_sync_code_is_freed(blocks: str) -> None:
+    def body() -> None:
+        if blocks == "sleep":
+            time.sleep(60)
+        elif blocks == "lock":
+            threading.Event().wait(60)
+        else:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                pass
+
+    started = time.monotonic()
+    report = run(body)
+    assert time.monotonic() - started < 10
+    assert "blocks in sync code" in only_hang(report).message
+
+
+def test_blocking_code_inside_a_loop_is_freed_and_shown() -> None:
+    async def body() -> None:
+        time.sleep(60)
+
+    started = time.monotonic()
+    finding = only_hang(run(body))
+    assert time.monotonic() - started < 10
+    assert any(frame.code == "time.sleep(60)" for stack in finding.stacks for frame in stack.frames)
+
+
+def test_a_hang_in_another_thread_ends_too() -> None:
+    async def body() -> None:
+        await asyncio.Event().wait()
+
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(run(body)))
+    thread.start()
+    thread.join(20)
+    assert [finding.code for finding in found[0].findings] == ["LS106"]
+
+
+def test_what_was_found_before_the_hang_is_kept() -> None:
+    kept: list[Any] = []
+
+    async def body() -> None:
+        if not kept:
+            kept.append(asyncio.get_running_loop().create_future())
+            return
+        try:
+            await kept[0]
+        except RuntimeError:
+            pass
+        await asyncio.Event().wait()
+
+    assert {"LS101", "LS106"} == {finding.code for finding in run(body).findings}
+
+
+def test_a_pass_in_time_leaves_no_timer_and_no_thread() -> None:
+    import signal
+
+    threads = threading.active_count()
+    seen: list[int] = []
+
+    async def body() -> None:
+        seen.append(threading.active_count())
+
+    pytest_loopsafe.run(body)
+    assert seen == [threads] * 3
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_a_timer_of_the_users_is_left_alone() -> None:
+    import signal
+
+    def mine(*_: Any) -> None: ...
+
+    previous = signal.signal(signal.SIGALRM, mine)
+    try:
+
+        async def body() -> None:
+            await asyncio.Event().wait()
+
+        assert only_hang(run(body))
+        assert signal.getsignal(signal.SIGALRM) is mine
+    finally:
+        signal.signal(signal.SIGALRM, previous)

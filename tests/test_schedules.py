@@ -1,0 +1,199 @@
+"""Schedules: how loops follow one another, and which ``id()`` they get."""
+
+import asyncio
+import functools
+import gc
+import sys
+
+import pytest
+
+import pytest_loopsafe
+
+
+async def own_id() -> int:
+    return id(asyncio.get_running_loop())
+
+
+def own_id_from_sync_code() -> int:
+    return asyncio.run(own_id())
+
+
+def repeats(report: pytest_loopsafe.LoopReport) -> list[bool]:
+    ids = report.results
+    return [first == second for first, second in zip(ids, ids[1:], strict=False)]
+
+
+@pytest.mark.parametrize("func", [own_id, own_id_from_sync_code])
+def test_recycled_gives_each_loop_its_predecessors_id_or_says_that_it_could_not(func) -> None:
+    report = pytest_loopsafe.run(func, loops=8, schedule="recycled")
+    refused = {int(note.split()[1]) for note in report.notes}
+    for number, repeated in enumerate(repeats(report), start=2):
+        assert repeated is (number not in refused)
+    assert len(refused) <= 1
+
+
+@pytest.mark.parametrize("func", [own_id, own_id_from_sync_code])
+def test_consecutive_does_both(func) -> None:
+    found = repeats(pytest_loopsafe.run(func, loops=9))
+    assert True in found
+    assert False in found
+    assert found[0] is False
+
+
+def test_persistent_is_one_loop() -> None:
+    report = pytest_loopsafe.run(own_id, loops=5, schedule="persistent")
+    assert all(repeats(report))
+    assert len(report.loops) == 1
+
+
+def test_a_loop_that_is_kept_alive_cannot_be_recycled_and_the_report_says_so() -> None:
+    kept = []
+
+    async def keep() -> None:
+        kept.append(asyncio.get_running_loop())
+
+    report = pytest_loopsafe.run(keep, loops=3, schedule="recycled")
+    assert report.notes == (
+        "loop 2 could not take the id() of loop 1: its predecessor is still alive",
+        "loop 3 could not take the id() of loop 2: its predecessor is still alive",
+    )
+
+
+def test_consecutive_is_asyncio_run_itself() -> None:
+    seen = []
+
+    async def body() -> None:
+        seen.append(type(asyncio.get_running_loop()))
+        assert asyncio.current_task().get_coro().__name__ == "body"
+        asyncio.get_running_loop().create_task(asyncio.sleep(1000))
+
+    pytest_loopsafe.run(body)
+    assert len(set(seen)) == 1
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_concurrency_gathers_so_many_calls_in_each_loop() -> None:
+    tasks: list[tuple[int, str]] = []
+
+    async def body() -> str:
+        await asyncio.sleep(0)
+        tasks.append((id(asyncio.get_running_loop()), asyncio.current_task().get_name()))
+        return "done"
+
+    report = pytest_loopsafe.run(body, loops=2, concurrency=4)
+    assert report.results == (["done"] * 4, ["done"] * 4)
+    assert len({name for _, name in tasks}) == 8
+
+
+@pytest.mark.parametrize("schedule", ["consecutive", "recycled", "persistent"])
+def test_a_loop_factory_makes_the_loops(schedule: str) -> None:
+    made = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop()
+        made.append(type(loop))
+        return loop
+
+    report = pytest_loopsafe.run(own_id, schedule=schedule, loop_factory=factory)
+    assert len(made) == len(report.loops) == (1 if schedule == "persistent" else 3)
+
+
+def test_uvloop_is_watched_and_left_as_it_was() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    before = dict(vars(uvloop.Loop))
+    report = pytest_loopsafe.run(own_id, loop_factory=uvloop.new_event_loop)
+    assert [loop.kind for loop in report.loops] == ["uvloop.Loop"] * 3
+    assert dict(vars(uvloop.Loop)) == before
+
+
+def test_code_that_makes_uvloops_itself_is_watched() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    kept = []
+
+    async def body() -> None:
+        if not kept:
+            kept.append(asyncio.get_running_loop().create_future())
+            return
+        try:
+            await kept[0]
+        except Exception:
+            pass
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(body())
+
+    report = pytest_loopsafe.run(run, check=False)
+    assert [finding.code for finding in report.findings] == ["LS101"]
+
+
+@pytest.mark.parametrize(
+    ("how", "kinds"),
+    [
+        ("asyncio.run", 3),
+        ("runner", 3),
+        ("new_event_loop", 3),
+        ("anyio", 3),
+    ],
+)
+def test_loops_that_sync_code_makes_are_numbered_and_placed(how: str, kinds: int) -> None:
+    def body() -> None:
+        if how == "asyncio.run":
+            asyncio.run(own_id())
+        elif how == "runner":
+            with asyncio.Runner() as runner:
+                runner.run(own_id())
+        elif how == "anyio":
+            pytest.importorskip("anyio").run(own_id)
+        else:
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(own_id())
+            loop.close()
+
+    report = pytest_loopsafe.run(body)
+    assert [loop.number for loop in report.loops] == [1, 2, 3]
+    for loop in report.loops:
+        assert any(frame.file == __file__ for frame in loop.created)
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (lambda: 7, "int instead of an event loop"),
+        (lambda: None, "NoneType instead of an event loop"),
+    ],
+)
+def test_a_factory_that_returns_something_else_is_named(factory, words: str) -> None:
+    with pytest.raises(pytest_loopsafe.LoopFactoryError, match=words):
+        pytest_loopsafe.run(own_id, loop_factory=factory)
+
+
+def test_a_factory_that_returns_a_closed_loop_is_named() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(pytest_loopsafe.LoopFactoryError, match="a closed event loop"):
+        pytest_loopsafe.run(own_id, loop_factory=lambda: loop)
+
+
+def test_nothing_is_frozen_afterwards_and_nothing_of_the_users_is_thawed() -> None:
+    tolerated = 2_000 if sys.version_info[:2] == (3, 12) else 0
+    assert gc.get_freeze_count() <= tolerated
+    pytest_loopsafe.run(own_id)
+    assert gc.get_freeze_count() <= tolerated
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    try:
+        pytest_loopsafe.run(own_id)
+        assert gc.get_freeze_count() >= frozen * 0.9
+    finally:
+        gc.unfreeze()
+
+
+def test_arguments_are_passed_on() -> None:
+    async def body(*args: int, **kwargs: int) -> tuple[tuple[int, ...], dict[str, int]]:
+        return args, kwargs
+
+    report = pytest_loopsafe.run(body, 1, 2, loops=1, extra=3)
+    assert report.results == (((1, 2), {"extra": 3}),)
+    assert pytest_loopsafe.run(functools.partial(body, 4), loops=1).results == (((4,), {}),)

@@ -1,0 +1,211 @@
+"""Whether an error was swallowed, and by which frame."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import pytest_loopsafe
+
+WITNESSED = sys.version_info >= (3, 12)
+
+
+class Stale:
+    """A future of the first loop that runs."""
+
+    def __init__(self) -> None:
+        self.future: Any = None
+
+    async def use(self) -> None:
+        if self.future is None:
+            self.future = asyncio.get_running_loop().create_future()
+        else:
+            await self.future
+
+
+def finding(body: Callable[[], Awaitable[Any]], **options: Any) -> pytest_loopsafe.Finding:
+    report = pytest_loopsafe.run(body, loops=2, check=False, **options)
+    (found,) = report.findings
+    return found
+
+
+def test_broad_except_is_named() -> None:
+    stale = Stale()
+
+    async def notify() -> None:
+        try:
+            await stale.use()
+        except Exception:  # the keeper
+            logging.getLogger("test").debug("failed")
+
+    found = finding(notify)
+    assert found.swallowed
+    assert found.swallowed_at is not None
+    assert "the keeper" in found.swallowed_at.code
+    assert found.swallowed_likely is not WITNESSED
+
+
+def test_an_except_that_raises_again_is_not_the_keeper() -> None:
+    stale = Stale()
+
+    async def inner() -> None:
+        try:
+            await stale.use()
+        except Exception:
+            raise
+
+    async def outer() -> None:
+        try:
+            await inner()
+        except RuntimeError:  # the keeper
+            pass
+
+    found = finding(outer)
+    assert "the keeper" in found.swallowed_at.code
+
+
+def test_an_except_for_other_errors_is_not_the_keeper() -> None:
+    stale = Stale()
+
+    async def inner() -> None:
+        try:
+            await stale.use()
+        except (KeyError, ConnectionError):
+            pass
+
+    async def outer() -> None:
+        try:
+            await inner()
+        except Exception:  # the keeper
+            pass
+
+    assert "the keeper" in finding(outer).swallowed_at.code
+
+
+def test_suppress_is_named() -> None:
+    stale = Stale()
+
+    async def body() -> None:
+        with contextlib.suppress(RuntimeError):
+            await stale.use()
+
+    found = finding(body)
+    assert found.swallowed
+    assert found.swallowed_at is not None
+
+
+@pytest.mark.skipif(not WITNESSED, reason="3.11 has no sys.monitoring to follow a wrapped error")
+def test_the_keeper_of_a_wrapped_error_is_named() -> None:
+    stale = Stale()
+
+    async def inner() -> None:
+        try:
+            await stale.use()
+        except RuntimeError as error:
+            raise ConnectionError("lost") from error
+
+    async def outer() -> None:
+        try:
+            await inner()
+        except ConnectionError:  # the keeper
+            pass
+
+    found = finding(outer)
+    assert found.swallowed
+    assert "the keeper" in found.swallowed_at.code
+
+
+@pytest.mark.parametrize("how", ["bare", "wrapped", "group", "finally"])
+def test_an_error_that_leaves_the_pass_in_any_shape_is_not_swallowed(how: str) -> None:
+    stale = Stale()
+
+    async def body() -> None:
+        if how == "wrapped":
+            try:
+                await stale.use()
+            except Exception as error:
+                raise ConnectionError("lost") from error
+        elif how == "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stale.use())
+        elif how == "finally":
+            try:
+                await stale.use()
+            finally:
+                await asyncio.sleep(0)
+        else:
+            await stale.use()
+
+    assert not finding(body).swallowed
+
+
+def test_an_unrelated_error_does_not_make_it_seen() -> None:
+    stale = Stale()
+    received: list[int] = []
+
+    async def body() -> None:
+        with contextlib.suppress(RuntimeError):
+            await stale.use()
+            received.append(1)
+        assert len(received) < 2
+        if stale.future is not None and len(received) == 1 and not calls:
+            calls.append(1)
+            return
+        raise AssertionError("a message was lost")
+
+    calls: list[int] = []
+    assert finding(body).swallowed
+
+
+def test_no_tool_id_free_falls_back_to_the_source() -> None:
+    if not WITNESSED:
+        pytest.skip("3.11 always reads the source")
+    taken = []
+    for tool in (3, 4):
+        sys.monitoring.use_tool_id(tool, "somebody else")
+        taken.append(tool)
+    try:
+        stale = Stale()
+
+        async def body() -> None:
+            try:
+                await stale.use()
+            except Exception:  # the keeper
+                pass
+
+        found = finding(body)
+        assert "the keeper" in found.swallowed_at.code
+        assert found.swallowed_likely
+    finally:
+        for tool in taken:
+            sys.monitoring.free_tool_id(tool)
+
+
+def test_the_tool_id_is_given_back() -> None:
+    if not WITNESSED:
+        pytest.skip("3.11 has no tool ids")
+    stale = Stale()
+
+    async def body() -> None:
+        with contextlib.suppress(RuntimeError):
+            await stale.use()
+
+    finding(body)
+    assert [sys.monitoring.get_tool(tool) for tool in (3, 4)] == [None, None]
+
+
+def test_one_hazard_is_one_finding_with_a_count() -> None:
+    stale = [Stale() for _ in range(10)]
+
+    async def body() -> None:
+        for one in stale:
+            with contextlib.suppress(RuntimeError):
+                await one.use()
+
+    found = finding(body)
+    assert found.count == 10
+    assert found.passes == (2,)
