@@ -31,6 +31,15 @@ _INI: tuple[tuple[str, str, str], ...] = (
 )
 
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number of seconds",
+    "bool": "a bool (true or false)",
+    "string": "text",
+    "linelist": "rules, one a line",
+}
+
+
 def add_ini_options(parser: pytest.Parser) -> None:
     """Declare ``loopsafe_loops`` and the others."""
     numbers = pytest.version_tuple >= (8, 4)  # before that pytest knows no int and no float
@@ -57,10 +66,12 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
                 parse_ignores(value)
             else:
                 Settings.checked(**{name: value})
-        except (SettingsError, ValueError, TypeError) as error:
-            shown = f"loopsafe_{name}"
-            detail = str(error) if isinstance(error, SettingsError) else f"it must be: {kind}"
-            raise pytest.UsageError(f"ini option {shown}: {detail} ({error})") from None
+        except SettingsError as error:
+            raise pytest.UsageError(f"ini option loopsafe_{name}: {error}") from None
+        except (ValueError, TypeError, pytest.UsageError) as error:
+            raise pytest.UsageError(
+                f"ini option loopsafe_{name}: {error}; give {_KINDS[kind]}"
+            ) from None
         found[name] = value
     return found
 

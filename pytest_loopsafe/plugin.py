@@ -49,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     marker.add_ini_options(parser)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has said what it is going to do
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker and check the options."""
     config.addinivalue_line("markers", marker.MARKER_HELP)
@@ -57,11 +58,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if loops < 0:
         raise pytest.UsageError(f"--loopsafe-loops={loops} is not allowed: give 1 or more")
     path = config.getoption("loopsafe_json")
+    if path is not None and (not path or Path(path).is_dir()):
+        raise pytest.UsageError(f"--loopsafe-json={path!r} is not allowed: give a file's path")
     if path is not None and not Path(path).absolute().parent.is_dir():
         raise pytest.UsageError(f"--loopsafe-json={path}: there is no such folder")
     audit = config.getoption("loopsafe") or loops
     if not hasattr(config, "workerinput") and (
-        audit or path is not None or config.pluginmanager.hasplugin("dsession")
+        audit or path is not None or config.getoption("dist", "no") != "no"
     ):
         _collect(config)
 

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_INSTALL = (
+    "the fixture loopsafe_redis needs redis and fakeredis: pip install 'pytest-loopsafe[redis]'"
+)
+
 
 class RedisUnavailableError(RuntimeError):
     """There is no Redis that a test may use; the message says what to do."""
@@ -26,10 +30,7 @@ def embedded() -> Iterator[str]:
     try:
         from fakeredis import TcpFakeServer  # an optional dependency
     except ImportError:
-        raise RedisUnavailableError(
-            "the fixture loopsafe_redis needs redis and fakeredis: "
-            "pip install 'pytest-loopsafe[redis]', or set LOOPSAFE_REDIS_URL"
-        ) from None
+        raise RedisUnavailableError(_INSTALL) from None
     server: Any = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
     # A client that a test leaves open must not keep the server from stopping.
     server.daemon_threads = True
@@ -55,9 +56,14 @@ def external(url: str) -> Iterator[str]:
         RedisUnavailableError: when it holds anything, for nothing of the user's is ever flushed,
             or when it cannot be reached.
     """
-    import redis  # an optional dependency
+    try:
+        import redis  # an optional dependency
 
-    client = redis.Redis.from_url(url)
+        client = redis.Redis.from_url(url)
+    except ImportError:
+        raise RedisUnavailableError(_INSTALL) from None
+    except ValueError as error:
+        raise RedisUnavailableError(f"LOOPSAFE_REDIS_URL={url} is not allowed: {error}") from None
     try:
         try:
             keys = client.dbsize()

@@ -120,6 +120,8 @@ class LoopRun:
         try:
             with dog.watching():
                 value = schedule.run(self._coroutine) if self._async else self._func()
+            if not self._async:
+                _refuse_coroutine(value)
             if self._settings.concurrency > 1:
                 errors = tuple(one for one in value if isinstance(one, BaseException))
             if dog.expired:
@@ -186,6 +188,16 @@ class LoopRun:
         finally:
             if os._exit is _exit:
                 os._exit = original
+
+
+def _refuse_coroutine(value: object) -> None:
+    """A sync function that returns a coroutine has run nothing, and must not pass for safe."""
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(
+            f"the function returned the coroutine {value.__qualname__}() and did not run it: make "
+            "it `async def`, or have its decorator keep it one (inspect.markcoroutinefunction)"
+        )
 
 
 def _hide_scaffolding(error: BaseException) -> None:

@@ -32,6 +32,7 @@ class LoopsafeSession:
         self._audit = audit
         self._audit_loops = audit_loops
         self.last_word = last_word
+        self._current: pytest.Item | None = None
 
     # -- running ---------------------------------------------------------------------------
 
@@ -46,8 +47,9 @@ class LoopsafeSession:
         return item.stash[_SETTINGS]
 
     def started(self, item: pytest.Item, run: Any) -> None:
-        """Remember a run before it begins."""
+        """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
+        self._current = item
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -70,8 +72,8 @@ class LoopsafeSession:
         if settings is not None and isinstance(item, pytest.Function):
             item.stash[_BODY] = item.obj
             return (yield)
-        if not self._audit:
-            return (yield)
+        if not self._audit or "loopsafe_runner" in getattr(item, "fixturenames", ()):
+            return (yield)  # what the test runs itself is judged as the test wants it
         from pytest_loopsafe.watching import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
@@ -140,14 +142,29 @@ class LoopsafeSession:
             ]
         # Plain data under a name of ours travels with the report, from xdist's workers too.
         report.loopsafe = {  # type: ignore[attr-defined]
-            "nodeid": item.nodeid,
-            "outcome": report.outcome,
-            "loops": sum(len(one.loops) for one in reports),
-            "findings": [finding.to_json() for one in reports for finding in one.findings],
-            "notes": [note for one in reports for note in one.notes],
+            **_as_data(item, report.outcome),
             "unsafe": unsafe and report.failed,
         }
+        self._current = None
         return report
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Keep what was found in the test that Ctrl-C ended: it gets no report of its own."""
+        item = self._current
+        collector = item and item.config.pluginmanager.getplugin("loopsafe-collector")
+        if item is not None and collector is not None:
+            collector.take(_as_data(item, "interrupted"))
+
+
+def _as_data(item: pytest.Item, outcome: str) -> dict[str, Any]:
+    reports = [run.report for run in item.stash.get(_RUNS, [])]
+    return {
+        "nodeid": item.nodeid,
+        "outcome": outcome,
+        "loops": sum(len(one.loops) for one in reports),
+        "findings": [finding.to_json() for one in reports for finding in one.findings],
+        "notes": [note for one in reports for note in one.notes],
+    }
 
 
 class _Audited:
@@ -188,7 +205,11 @@ class LoopsafeCollector:
         """Take a watched test's findings from its report."""
         found = getattr(report, "loopsafe", None)
         if found is not None:
-            self._tests.append(found)
+            self.take(found)
+
+    def take(self, test: dict[str, Any]) -> None:
+        """Keep what was found in one test."""
+        self._tests.append(test)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport

@@ -20,6 +20,9 @@ class _Crash:
         self.lineno = lineno
         self.message = message
 
+    def __str__(self) -> str:
+        return f"{self.path}:{self.lineno}: {self.message}"
+
 
 class UnsafeRepr:
     """Stands in a test report where an exception's traceback would: the findings, in colour."""
