@@ -51,23 +51,20 @@ class Consecutive(Schedule):
     def running(self, patches: Patches) -> Iterator[None]:
         """Steer where asyncio makes its loops, for the passes' loops and for the code's own."""
         self._cover = patches.cover
-        owners = (asyncio, asyncio.events)
-        original = asyncio.events.new_event_loop
-        steering = self._steering
-
-        def new_event_loop() -> asyncio.AbstractEventLoop:
-            loop: asyncio.AbstractEventLoop = steering.make(original)
-            return loop
-
-        new_event_loop.__doc__ = original.__doc__
-        for owner in owners:
-            owner.new_event_loop = new_event_loop  # type: ignore[attr-defined]
+        steered = Patches()
+        for owner in (asyncio, asyncio.events):
+            steered.replace(owner, "new_event_loop", self._steered)
         try:
             yield
         finally:
-            for owner in owners:
-                if owner.new_event_loop is new_event_loop:
-                    owner.new_event_loop = original  # type: ignore[attr-defined]
+            steered.restore()
+
+    def _steered(self, original: LoopFactory) -> LoopFactory:
+        def new_event_loop() -> asyncio.AbstractEventLoop:
+            loop: asyncio.AbstractEventLoop = self._steering.make(original)
+            return loop
+
+        return new_event_loop
 
     def run(self, make: Callable[[], Any]) -> Any:
         """One ``asyncio.run()``."""

@@ -151,8 +151,10 @@ class LoopsafeSession:
     def pytest_keyboard_interrupt(self) -> None:
         """Keep what was found in the test that Ctrl-C ended: it gets no report of its own."""
         item = self._current
-        collector = item and item.config.pluginmanager.getplugin("loopsafe-collector")
-        if item is not None and collector is not None:
+        if item is None:
+            return
+        collector = item.config.pluginmanager.getplugin("loopsafe-collector")
+        if isinstance(collector, LoopsafeCollector):
             collector.take(_as_data(item, "interrupted"))
 
 

@@ -1,11 +1,13 @@
 """What all tests share: asyncio has to be found as it was, and an application to test with."""
 
 import asyncio
+import gc
 import importlib
 import os
 import pkgutil
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from types import ModuleType
@@ -35,6 +37,15 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
         monkeypatch.setenv("PYTEST_ADDOPTS", "-o asyncio_default_fixture_loop_scope=function")
     monkeypatch.delenv("LOOPSAFE_REDIS_URL", raising=False)
     return pytester
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What a broken application leaves open is collected here, and not in somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 _PER_CLASS_CACHES = frozenset({"__abstractmethods__", "_abc_impl", "__weakref__"})
@@ -93,6 +104,7 @@ _ABSENT = object()
 
 _APP = """
     import asyncio
+import gc
 
     connection = None
     channel = None
