@@ -127,7 +127,12 @@ class Witness:
             self._keep((one for one in beside if _left(self._kept.get(one), running)), kept)
 
     def _raised_again(self, code: CodeType, offset: int, error: BaseException) -> None:
-        self._keep(self._carried.get(ErrorKey.of(error), ()), None)
+        key = ErrorKey.of(error)
+        self._keep(self._carried.get(key, ()), None)
+        for one in self._beside.get(key, ()):
+            kept = self._kept.get(one)
+            if kept is not None and kept[1] is code:
+                self._kept[one] = None
 
     def _keep(self, errors: Iterable[ErrorKey], kept: tuple[Frame, CodeType] | None) -> None:
         for key in errors:

@@ -104,7 +104,6 @@ _ABSENT = object()
 
 _APP = """
     import asyncio
-import gc
 
     connection = None
     channel = None

@@ -444,6 +444,8 @@ def test_the_codes_own_exception_is_reported_as_ever_with_the_findings_beside_it
         ]
     )
     result.stdout.no_fnmatch_line("*LS101*(swallowed)*")
+    for scaffolding in ("pytest_loopsafe", "runners.py", "base_events.py"):
+        assert scaffolding not in result.stdout.str()
 
 
 def test_an_assertion_that_fails_beside_a_swallowed_hazard_keeps_its_own_report(
