@@ -99,7 +99,8 @@ class LoopRun:
                 patches = stack.enter_context(self._watch.armed())
                 stack.enter_context(self._exit_guard())
                 stack.enter_context(FrozenHeap())
-                stack.enter_context(schedule.running(patches))
+                held = stack.enter_context(ExitStack())
+                held.enter_context(schedule.running(patches))
                 for number in range(1, settings.loops + 1):
                     outcome = self._pass(number, schedule, dog)
                     outcomes.append(outcome)
@@ -109,6 +110,7 @@ class LoopRun:
                     if number < settings.loops and outcome.error is not None:
                         _release_locals(outcome.error)
                     schedule.between()
+                self._let_go(held, dog)
         finally:
             self.report.notes = schedule.notes()
         return self.report
@@ -140,6 +142,18 @@ class LoopRun:
             raise
         finally:
             self._watch.end_pass(*errors)
+
+    def _let_go(self, held: ExitStack, dog: Watchdog) -> None:
+        """End what the schedule held for all passes; a loop's end can hang like a pass."""
+        expired = dog.expired
+        try:
+            with dog.watching():
+                held.close()
+        except (Exception, PassAborted):
+            if not dog.expired:
+                raise
+        finally:
+            dog.expired |= expired
 
     def _coroutine(self) -> Any:
         if self._settings.concurrency == 1:

@@ -81,6 +81,11 @@ class Stack:
         return self.frames[-1] if self.frames else None
 
 
+def is_stdlib(file: str) -> bool:
+    """Whether a file belongs to the interpreter itself."""
+    return is_library(file) and not any(part in file for part in _LIBRARY_PARTS)
+
+
 def is_library(file: str) -> bool:
     """Whether a file belongs to the interpreter or to an installed package."""
     return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)

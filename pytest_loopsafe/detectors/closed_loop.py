@@ -19,7 +19,7 @@ from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Stack, live_frames, stack_here
+from pytest_loopsafe.stacks import Stack, is_stdlib, live_frames, stack_here
 from pytest_loopsafe.swallowing import anticipates, likely_handler
 
 CALL = Rule(
@@ -186,7 +186,7 @@ def _is_finalizer(frame: FrameType) -> bool:
 
 
 def _is_expected(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
-    """``call_soon_threadsafe`` from outside a loop, with ``except RuntimeError`` around just it.
+    """``call_soon_threadsafe`` from outside a loop, by who is prepared for the refusal.
 
     A thread cannot ask first: the loop may close between the question and the call. So catching
     the refusal is the only correct way, and code that does it is no bug. A broad ``except
@@ -194,6 +194,8 @@ def _is_expected(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
     """
     if sighting.running is not None or sighting.method != "call_soon_threadsafe":
         return False
+    if all(is_stdlib(frame.f_code.co_filename) for frame in frames):
+        return True  # run_in_executor's own late answer, which nobody waits for any more
     asyncio_file = cpython.BaseEventLoop.call_soon_threadsafe.__code__.co_filename
     callers = [frame for frame in frames if frame.f_code.co_filename != asyncio_file]
     return bool(callers) and anticipates(callers[-1], RuntimeError)
