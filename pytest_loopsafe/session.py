@@ -127,7 +127,7 @@ class LoopsafeSession:
         from pytest_loopsafe.rendering import render_report
         from pytest_loopsafe.report import LoopSafetyError
 
-        verbose = item.config.get_verbosity() > 0
+        verbose = terminal.verbosity(item.config) > 0
         reports = [run.report for run in runs]
         error = call.excinfo.value if call.excinfo is not None else None
         unsafe = isinstance(error, LoopSafetyError)

@@ -11,7 +11,7 @@ import gc
 import linecache
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -208,10 +208,25 @@ def _next_link(link: object) -> object | None:
         if hasattr(type(link), frame):
             following: object | None = getattr(link, inner, None)
             return following
-    for referent in gc.get_referents(link):
-        if isinstance(referent, CoroutineType | GeneratorType | AsyncGeneratorType):
-            return referent
-    return None
+    referents: list[object] = gc.get_referents(link)
+    return next((one for one in referents if type(one) in _LINK_TYPES), None)
+
+
+def _c_links() -> tuple[type, ...]:
+    """The types of what ``__anext__()`` and ``anext(_, default)`` give: one may hold the other."""
+
+    async def generate() -> AsyncGenerator[None, None]:
+        yield
+
+    generator = generate()
+    step, throw = generator.asend(None), generator.athrow(GeneratorExit)
+    found = type(step), type(throw), type(anext(generator, None))
+    step.close()
+    throw.close()
+    return found
+
+
+_LINK_TYPES = (CoroutineType, GeneratorType, AsyncGeneratorType, *_c_links())
 
 
 def suspended_frames(awaitable: object) -> tuple[list[FrameType], object]:

@@ -46,11 +46,16 @@ class UnsafeRepr:
         return self._text.plain()
 
 
+def verbosity(config: pytest.Config) -> int:
+    """How often ``-v`` was given, less how often ``-q``; 0 without a terminal."""
+    return int(getattr(config.option, "verbose", 0))
+
+
 def summarize(reporter: pytest.TerminalReporter, tests: list[dict[str, Any]]) -> None:
     """The section at the end: how often each rule was met, and what did not fail a test."""
-    verbosity = reporter.config.get_verbosity()
+    level = verbosity(reporter.config)
     findings = [(test, finding) for test in tests for finding in test["findings"]]
-    if verbosity < 0 or not findings:
+    if level < 0 or not findings:
         return
     reporter.section("loopsafe report")
     rules: Counter[tuple[str, str, str]] = Counter(
@@ -63,5 +68,5 @@ def summarize(reporter: pytest.TerminalReporter, tests: list[dict[str, Any]]) ->
         tests_word = "test" if in_tests == 1 else "tests"
         reporter.write_line(f"{line} in {in_tests} {tests_word}", **colour)
     for test, finding in findings:
-        if finding["severity"] == "warning" or verbosity > 0:
+        if finding["severity"] == "warning" or level > 0:
             reporter.write_line(f"  {test['nodeid']}: {finding['code']}: {finding['message']}")
