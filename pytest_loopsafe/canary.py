@@ -13,9 +13,9 @@ from contextlib import suppress
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.closed_loop import ClosedLoopCall
 from pytest_loopsafe.detectors.cross_loop_await import ForeignAwait
-from pytest_loopsafe.detectors.primitives import PrimitiveRefused
 from pytest_loopsafe.instrumentation import Probes, Sighting
 from pytest_loopsafe.loop_births import LoopBorn
+from pytest_loopsafe.primitive_use import PrimitiveRefused
 
 
 class BlindError(RuntimeError):

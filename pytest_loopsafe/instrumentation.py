@@ -52,6 +52,8 @@ class Patches:
         self._undo: list[tuple[Any, str, bool, Any, Any]] = []
         self._on_loop_classes: list[Callable[[type], None]] = []
         self._when_armed: list[Callable[[], None]] = []
+        self.steps = [0]
+        """How often anything was scheduled on a loop; in a list, so that probes can share it."""
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace ``owner.name`` by what `build` makes of the original."""

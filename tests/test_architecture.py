@@ -12,7 +12,7 @@ ON_TOP = {"plugin", "session", "marker", "fixture", "terminal"}
 BOTTOM_UP = (
     {"rules", "cpython", "stacks", "loops"},
     {"findings", "settings"},
-    {"swallowing", "instrumentation", "loop_births"},
+    {"swallowing", "instrumentation", "loop_births", "primitive_use"},
     {"detectors"},
     {"canary", "watching", "report", "addresses", "redis_server", "watchdog"},
     {"schedules", "rendering"},

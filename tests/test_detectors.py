@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -407,6 +408,41 @@ def test_without_its_detector_it_is_not(case: Case, monkeypatch: pytest.MonkeyPa
 
 def test_every_rule_has_a_case() -> None:
     assert {case.code for case in CASES.values()} == {rule.code for rule in detectors.rules()}
+
+
+LIBRARY = """
+import asyncio
+
+class Pool:
+    def __init__(self, pause):
+        self.lock, self.pause, self.taken = asyncio.Lock(), pause, 0
+
+    async def get(self):
+        async with self.lock:
+            self.taken += 1
+            if self.pause:
+                await asyncio.sleep(0)
+"""
+
+
+@pytest.mark.parametrize("pause", [True, False], ids=["held while others run", "never held so"])
+def test_a_librarys_lock_is_shared_only_if_it_is_held_while_others_run(
+    pause: bool, tmp_path: Path
+) -> None:
+    """A lock around plain statements cannot be contended, and never binds."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "pool.py").write_text(LIBRARY)
+    names: dict[str, Any] = {}
+    exec(compile(LIBRARY, str(folder / "pool.py"), "exec"), names)
+    pool = names["Pool"](pause)
+
+    async def body() -> None:
+        await pool.get()
+        await asyncio.sleep(0)
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert [finding.code for finding in report.findings] == (["LS107"] if pause else [])
 
 
 # -- loop-safe code of the same shapes -------------------------------------------------------------

@@ -65,7 +65,7 @@ STORY = (
         arrived=6,
         logged=3,
         runs=(ONE_BY_ONE,),
-        rules=frozenset({"LS101", "LS103", "LS107"}),
+        rules=frozenset({"LS101", "LS103"}),
     ),
     Chapter(
         "layer1",
@@ -75,7 +75,7 @@ STORY = (
         arrived=7,
         logged=2,
         runs=(ONE_BY_ONE,),
-        rules=frozenset({"LS101", "LS103", "LS107"}),
+        rules=frozenset({"LS101", "LS103"}),
     ),
     Chapter(
         "layer2",

@@ -90,12 +90,14 @@ class AwaitProbe:
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             referents = gc.get_referents
+            steps = patches.steps
             own_debug = cpython.keeps_debug_traceback(original)
 
             # The hot path of every loop: the branches are laid out so that a task's normal step
             # costs one list and one call more (`make bench` prints the ratio).
             def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
                 __tracebackhide__ = True
+                steps[0] += 1
                 if type(callback) is step:
                     if len(referents(callback)) > normal:
                         return announce(original, self, callback, None, args, context)

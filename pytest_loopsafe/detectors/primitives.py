@@ -4,8 +4,8 @@ A primitive binds to a loop only when it must make a waiter. Until then it passe
 number of loops, and then fails in production, under contention. So two things are recorded: the
 moment a bound primitive is used elsewhere (LS102), and the loop of each *use* (LS107).
 
-A use is a call that could have had to wait. ``Queue.put_nowait``, ``Event.set``, ``release`` never
-bind anything. Nor does ``put`` on a queue without a limit. An Event that is set once for good and
+A use is a call that could have had to wait (`pytest_loopsafe.primitive_use`).
+``Queue.put_nowait``, ``Event.set``, ``release`` never bind anything. Nor does ``put`` on a queue without a limit. An Event that is set once for good and
 only asked from then on is a plain flag, and safe: its ``wait`` counts in a loop only if it had to
 wait there, or if the event was set or cleared in that loop too.
 """
@@ -13,21 +13,25 @@ wait there, or if the event was set or cleared in that loop too.
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.primitive_use import (
+    BindingProbe,
+    EventChanged,
+    PrimitiveRefused,
+    PrimitiveUsed,
+    UseProbe,
+)
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, live_frames, stack_here
 from pytest_loopsafe.swallowing import likely_handler
@@ -48,188 +52,6 @@ SHARED = Rule(
     "Nothing raised only because nobody had to wait. Make it inside the loop that uses it, or "
     "keep one for each loop in a WeakKeyDictionary keyed by the loop itself (never by id(loop)).",
 )
-
-
-@dataclass(frozen=True)
-class PrimitiveRefused(Sighting):
-    """A primitive bound to `home` refused `loop`; asyncio is about to raise `error`."""
-
-    primitive: Any
-    loop: asyncio.AbstractEventLoop | None
-    home: asyncio.AbstractEventLoop
-    error: BaseException
-
-
-@dataclass(frozen=True)
-class PrimitiveUsed(Sighting):
-    """A method that could wait was called. `waits`: it has to, and will bind the primitive."""
-
-    primitive: Any
-    method: str
-    loop: asyncio.AbstractEventLoop
-    waits: bool
-
-
-@dataclass(frozen=True)
-class EventChanged(Sighting):
-    """An Event was set or cleared in a loop."""
-
-    event: Any
-    loop: asyncio.AbstractEventLoop
-
-
-class BindingProbe:
-    """Sees a bound primitive refuse another loop."""
-
-    def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook the mixin method that all primitives ask for their loop."""
-
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            def _get_loop(self: Any) -> Any:
-                __tracebackhide__ = True
-                home = cpython.bound_loop(self)
-                if home is None or home is cpython.get_running_loop():
-                    return original(self)
-                try:
-                    return original(self)
-                except RuntimeError as error:
-                    emit(
-                        PrimitiveRefused(_outermost(self), cpython.get_running_loop(), home, error)
-                    )
-                    raise
-
-            return _get_loop
-
-        patches.replace(cpython.LoopBoundMixin, "_get_loop", build)
-
-
-def _outermost(primitive: Any) -> Any:
-    """The primitive that the user called: a Barrier rests on a Condition, a Queue on an Event."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and _is_internal(frame):
-        primitive = frame.f_locals.get("self", primitive)
-        frame = frame.f_back
-    return primitive
-
-
-_WAITING_METHODS: tuple[tuple[type[Any], str], ...] = (
-    (cpython.ContextManagerMixin, "__aenter__"),
-    (asyncio.Lock, "acquire"),
-    (asyncio.Semaphore, "acquire"),
-    (asyncio.Event, "wait"),
-    (asyncio.Condition, "wait"),
-    (asyncio.Queue, "get"),
-    (asyncio.Queue, "put"),
-    (asyncio.Queue, "join"),
-    (asyncio.Barrier, "wait"),
-    (asyncio.Barrier, "__aenter__"),
-)
-
-
-class _Settled:
-    """Primitives whose use in a loop has been told already, so that a busy lock costs little.
-
-    `loops` maps a primitive's ``id()`` to a weak reference to the loop. An entry goes with its
-    primitive, so an ``id()`` is never taken for another's; nothing is kept alive by being watched.
-    """
-
-    def __init__(self) -> None:
-        self.loops: dict[int, weakref.ref[Any]] = {}
-        self._primitives: dict[int, weakref.ref[Any]] = {}
-
-    def add(self, primitive: Any, loop: Any) -> None:
-        key = id(primitive)
-
-        def forget(_: object) -> None:
-            self._primitives.pop(key, None)
-            self.loops.pop(key, None)
-
-        with suppress(TypeError):  # a class with __slots__ has no weak references: told each time
-            if key not in self._primitives:
-                self._primitives[key] = weakref.ref(primitive, forget)
-            self.loops[key] = weakref.ref(loop)
-
-
-def _nowhere() -> None:
-    """Stands for the reference to a loop of what has not been told yet."""
-
-
-class UseProbe:
-    """Sees the use of a primitive by anybody but asyncio's own primitives."""
-
-    def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook the methods that may have to wait.
-
-        The hooks are plain functions that return the original's coroutine untouched: an ``async``
-        wrapper would put a coroutine of ours into every stack and ``await`` chain.
-        """
-        used, changed = _Settled(), _Settled()
-        patches.when_armed(used.loops.clear)
-        patches.when_armed(changed.loops.clear)
-        for owner, name in _WAITING_METHODS:
-            patches.replace(owner, name, self._build(name, emit, used))
-        for name in ("set", "clear"):
-            patches.replace(asyncio.Event, name, self._build_change(emit, changed))
-
-    @staticmethod
-    def _build(name: str, emit: Emit, used: _Settled) -> Callable[[Any], Any]:
-        # An event's wait counts or not by what happened before it: it is told each time.
-        settles = name != "wait"
-
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = cpython.get_running_loop
-            told = used.loops.get
-
-            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-                loop = running()
-                if (
-                    told(id(self), _nowhere)() is not loop
-                    and loop is not None
-                    and not _is_internal(sys._getframe(1))
-                    and not (name == "put" and self.maxsize <= 0)  # it never waits
-                ):
-                    if settles and cpython.bound_loop(self) in (None, loop):
-                        used.add(self, loop)
-                    emit(PrimitiveUsed(self, name, loop, cpython.would_wait(self, name)))
-                return original(self, *args, **kwargs)
-
-            return _marked_async(method)
-
-        return build
-
-    @staticmethod
-    def _build_change(emit: Emit, changed: _Settled) -> Callable[[Any], Any]:
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = cpython.get_running_loop
-            told = changed.loops.get
-
-            def change(self: Any) -> Any:
-                loop = running()
-                if (
-                    told(id(self), _nowhere)() is not loop
-                    and loop is not None
-                    and not _is_internal(sys._getframe(1))
-                ):
-                    changed.add(self, loop)
-                    emit(EventChanged(self, loop))
-                return original(self)
-
-            return change
-
-        return build
-
-
-def _is_internal(caller: FrameType) -> bool:
-    return any(caller.f_globals is internals for internals in cpython.INTERNALS)
-
-
-def _marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep ``iscoroutinefunction`` true for a plain function that returns a coroutine."""
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(function)
-    # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
-    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return function
 
 
 @dataclass

@@ -53,7 +53,7 @@ def test_what_the_notifier_swallows_is_found(
     report = loopsafe_runner.run(worker.generate_roadmap, "id", "asyncio", check=False)
 
     assert [len(lessons) for lessons in report.results] == [4, 4, 4]
-    assert {"LS101", "LS103", "LS107"} <= codes(report)
+    assert {"LS101", "LS103"} <= codes(report)
     assert {"LS101", "LS103"} <= swallowed(report)
     assert failures
     (awaited,) = [finding for finding in report.findings if finding.code == "LS101"]
@@ -111,7 +111,7 @@ def test_layer2_with_two_at_once(
 
     report = loopsafe_runner.run(jobs(worker), schedule="recycled", concurrency=2, check=False)
 
-    assert {"LS103", "LS107"} <= codes(report)
+    assert {"LS103"} <= codes(report)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
