@@ -11,7 +11,7 @@ import gc
 import linecache
 import sys
 import sysconfig
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -209,24 +209,16 @@ def _next_link(link: object) -> object | None:
             following: object | None = getattr(link, inner, None)
             return following
     referents: list[object] = gc.get_referents(link)
-    return next((one for one in referents if type(one) in _LINK_TYPES), None)
+    return next((one for one in referents if _is_link(type(one))), None)
 
 
-def _c_links() -> tuple[type, ...]:
-    """The types of what ``__anext__()`` and ``anext(_, default)`` give: one may hold the other."""
-
-    async def generate() -> AsyncGenerator[None, None]:
-        yield
-
-    generator = generate()
-    step, throw = generator.asend(None), generator.athrow(GeneratorExit)
-    found = type(step), type(throw), type(anext(generator, None))
-    step.close()
-    throw.close()
-    return found
+def _is_link(kind: type) -> bool:
+    return kind in _LINK_TYPES or kind.__name__ in _C_LINKS
 
 
-_LINK_TYPES = (CoroutineType, GeneratorType, AsyncGeneratorType, *_c_links())
+_LINK_TYPES = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_C_LINKS = frozenset({"async_generator_asend", "async_generator_athrow", "anext_awaitable"})
+"""Types without a name in Python: what ``__anext__()``, ``athrow()`` and ``anext(_, x)`` give."""
 
 
 def suspended_frames(awaitable: object) -> tuple[list[FrameType], object]:

@@ -4,8 +4,9 @@ A primitive binds to a loop only when it must make a waiter. Until then it passe
 number of loops, and then fails in production, under contention. So two things are recorded: the
 moment a bound primitive is used elsewhere (LS102), and the loop of each *use* (LS107).
 
-A use is a call that could have had to wait (`pytest_loopsafe.primitive_use`).
-``Queue.put_nowait``, ``Event.set``, ``release`` never bind anything. Nor does ``put`` on a queue without a limit. An Event that is set once for good and
+A use is a call that could have had to wait (`pytest_loopsafe.primitive_use`). Calls such as
+``Queue.put_nowait``, ``Event.set`` and ``release`` never bind anything.
+Nor does ``put`` on a queue without a limit. An Event that is set once for good and
 only asked from then on is a plain flag, and safe: its ``wait`` counts in a loop only if it had to
 wait there, or if the event was set or cleared in that loop too.
 """
