@@ -200,10 +200,10 @@ def free_permits(primitive: Any) -> int:
 
 def would_wait(primitive: Any, method: str) -> bool:
     """Whether a blocking method of a primitive would have to make a waiter now, and so bind."""
+    if method == "acquire" or (method == "__aenter__" and hasattr(primitive, "locked")):
+        return bool(primitive.locked())
     if isinstance(primitive, asyncio.Barrier):
         return primitive.n_waiting + 1 < primitive.parties
-    if method in ("acquire", "__aenter__"):
-        return bool(primitive.locked())
     if isinstance(primitive, asyncio.Event):
         return not primitive.is_set()
     if isinstance(primitive, asyncio.Queue):
