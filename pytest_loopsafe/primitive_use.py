@@ -12,6 +12,7 @@ import functools
 import inspect
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,6 +124,10 @@ class _Settled:
             self.loops[key] = weakref.ref(loop)
 
 
+_QUIET_HOLDS = 50
+"""After so many holds in one loop during which nothing ran, a library's lock is left in peace
+there: a pool that takes it for each command would otherwise pay for it each time."""
+
 _GATES = (asyncio.Lock, asyncio.Semaphore)
 _LOCKS, _QUEUES = cpython.INTERNALS
 
@@ -194,6 +199,7 @@ class UseProbe:
         Whatever resumes a suspended task is scheduled first: where nothing was scheduled between
         the two, nobody was suspended.
         """
+        quiet: Counter[int] = Counter()
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             def release(self: Any) -> Any:
@@ -203,6 +209,11 @@ class UseProbe:
                         if cpython.bound_loop(self) in (None, loop):
                             used.add(self, loop)
                         emit(PrimitiveUsed(self, "acquire", loop, waits=False))
+                    else:
+                        quiet[id(self)] += 1
+                        if quiet[id(self)] >= _QUIET_HOLDS:
+                            del quiet[id(self)]
+                            used.add(self, loop)
                 return original(self)
 
             return release
