@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pytest_loopsafe.adapters.base import Adapter as Adapter
+    from pytest_loopsafe.adapters.base import NoProbeError as NoProbeError
     from pytest_loopsafe.api import run as run
     from pytest_loopsafe.api import watch as watch
     from pytest_loopsafe.canary import BlindError as BlindError
     from pytest_loopsafe.findings import Finding as Finding
     from pytest_loopsafe.loops import LoopInfo as LoopInfo
+    from pytest_loopsafe.rebinding import Tracked as Tracked
     from pytest_loopsafe.report import LoopReport as LoopReport
     from pytest_loopsafe.report import LoopSafetyError as LoopSafetyError
     from pytest_loopsafe.report import PassOutcome as PassOutcome
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from pytest_loopsafe.watching import LoopsafeWarning as LoopsafeWarning
 
 _HOMES = {
+    "Adapter": "adapters.base",
+    "NoProbeError": "adapters.base",
+    "Tracked": "rebinding",
     "BlindError": "canary",
     "Finding": "findings",
     "Frame": "stacks",
@@ -48,6 +54,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - the two functions first
     "run",
     "watch",
+    "Adapter",
     "BlindError",
     "Finding",
     "Frame",
@@ -56,11 +63,13 @@ __all__ = [  # noqa: RUF022 - the two functions first
     "LoopReport",
     "LoopSafetyError",
     "LoopsafeWarning",
+    "NoProbeError",
     "PassOutcome",
     "Rule",
     "SettingsError",
     "Severity",
     "Stack",
+    "Tracked",
     "__version__",
 ]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,24 +134,6 @@ def always(number: int) -> bool | None:
 def never_mind(number: int) -> bool | None:
     """Leave it to luck."""
     return None
-
-
-class FrozenHeap:
-    """Makes a collection cost only what the test made: what was there before is set aside.
-
-    Nothing is set aside where the user has frozen objects of their own, for ``gc.unfreeze()``
-    would thaw theirs too. CPython 3.12 counts its immortal objects as frozen, some hundreds; a
-    user's own ``gc.freeze()`` is never that small.
-    """
-
-    def __enter__(self) -> None:
-        self._frozen = gc.get_freeze_count() <= (2_000 if sys.version_info[:2] == (3, 12) else 0)
-        if self._frozen:
-            gc.freeze()
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._frozen:
-            gc.unfreeze()
 
 
 def describe(births: list[Birth]) -> tuple[str, ...]:

@@ -128,3 +128,6 @@ def watch(*, strict: bool = False, ignore: Iterable[str] = ()) -> Iterator[LoopR
             raise
         else:
             watching.end_pass()
+        finally:
+            watching.end_run()
+            report.notes = watching.notes()

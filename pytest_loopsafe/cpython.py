@@ -24,6 +24,7 @@ import os
 from asyncio import base_events, events, futures, locks, mixins, queues, tasks
 from asyncio import sslproto as _sslproto
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = events._get_running_loop
@@ -45,6 +46,16 @@ ENSURE_FUTURE: tuple[tuple[Any, str], ...] = (
 
 WAIT = (tasks, "_wait")
 """What ``asyncio.wait`` calls through its module, and so also for ``from asyncio import wait``."""
+
+
+STREAM_READ = (asyncio.StreamReader, "_maybe_resume_transport")
+"""What every read of a stream calls once it has data, whether it had to wait or not."""
+
+HAND_OVERS: tuple[Any, ...] = (asyncio, tasks)
+"""Where ``run_coroutine_threadsafe`` is looked up."""
+
+LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
+"""Where ``set_event_loop`` is looked up; a Runner calls it through the second."""
 
 
 def step_type() -> tuple[type, int]:
@@ -178,6 +189,19 @@ def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
     return None
 
 
+def runner_loop(runner: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop of a Runner, without making one."""
+    loop: asyncio.AbstractEventLoop | None = getattr(runner, "_loop", None)
+    return loop
+
+
+def coroutine_code(awaitable: Any) -> CodeType | None:
+    """The code of a coroutine, or of the one that a task runs; None for anything else."""
+    coroutine = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
+    code = getattr(coroutine, "cr_code", None)
+    return code if isinstance(code, CodeType) else None
+
+
 def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that drives a transport."""
     loop: asyncio.AbstractEventLoop | None = getattr(transport, "_loop", None)
@@ -198,6 +222,14 @@ def free_permits(primitive: Any) -> int:
     return permits
 
 
+def in_use(primitive: Any) -> bool:
+    """Whether a lock, semaphore or condition is held or waited on."""
+    if isinstance(primitive, asyncio.Condition):
+        return primitive.locked() or bool(getattr(primitive, "_waiters", ()))
+    waiters = getattr(primitive, "_waiters", None)
+    return bool(waiters) or bool(primitive.locked())
+
+
 def would_wait(primitive: Any, method: str) -> bool:
     """Whether a blocking method of a primitive would have to make a waiter now, and so bind."""
     if method == "acquire" or (method == "__aenter__" and hasattr(primitive, "locked")):
@@ -213,6 +245,26 @@ def would_wait(primitive: Any, method: str) -> bool:
             return primitive.full()
         return bool(getattr(primitive, "_unfinished_tasks", 0))
     return method == "wait"
+
+
+def transport_classes() -> list[type]:
+    """Asyncio's own classes of transports that hold a socket or a pipe."""
+    from asyncio import selector_events  # not on every platform's start-up path
+
+    found: list[Any] = [getattr(selector_events, "_SelectorTransport", None)]
+    try:
+        from asyncio import unix_events
+    except ImportError:  # Windows
+        pass
+    else:
+        found += [
+            getattr(unix_events, name, None)
+            for name in ("_UnixReadPipeTransport", "_UnixWritePipeTransport")
+        ]
+    return [cls for cls in found if cls is not None]
+
+
+Server: type[Any] = base_events.Server
 
 
 def transport_writers() -> list[tuple[type, str]]:

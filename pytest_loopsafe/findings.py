@@ -130,11 +130,18 @@ class Observation:
         finding: the hazard as seen.
         error: the exception that asyncio raised for it; None where it raised nothing.
         likely_handler: the ``except`` around the place, read from the source.
+        about: the object that the hazard is about, to find out who holds it; first, where one is
+            enough. Not kept.
+        identity: what makes it one and the same hazard; None: its place in the user's code.
+        severity: where it is another than the rule's own.
     """
 
     finding: Finding
     error: BaseException | None = None
     likely_handler: Frame | None = None
+    about: tuple[Any, ...] = ()
+    identity: object = None
+    severity: Severity | None = None
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:
@@ -153,11 +160,12 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class _Record:
-    __slots__ = ("count", "finding", "passes", "pending")
+    __slots__ = ("count", "finding", "ignored", "passes", "pending")
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
         self.count = 0
+        self.ignored = False
         self.passes: set[int] = set()
         self.pending: list[tuple[ErrorKey, Frame | None]] = []
 
@@ -169,9 +177,16 @@ class FindingLog:
     code, in whichever loop. Safe to use from any thread.
     """
 
-    def __init__(self, *, strict: bool = False, ignore: Iterable[Ignore] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        ignore: Iterable[Ignore] = (),
+        locate: Callable[[tuple[Any, ...]], str | None] = lambda things: None,
+    ) -> None:
         self._strict = strict
         self._ignore = tuple(ignore)
+        self._locate = locate
         self._lock = threading.Lock()
         self._records: dict[object, _Record] = {}
         self.ignored = 0
@@ -179,16 +194,22 @@ class FindingLog:
     def add(self, observation: Observation, pass_number: int) -> None:
         """Take in one observation made in a pass."""
         finding = observation.finding
-        if any(entry.matches(finding.code, finding.owner) for entry in self._ignore):
-            self.ignored += 1
-            return
-        severity = Severity.ERROR if self._strict else finding.rule.severity
         site = finding.site
-        place: object = (site.file, site.line) if site else finding.message
+        place = (site.file, site.line) if site else finding.message
+        key = (finding.code, observation.identity or place)
         with self._lock:
-            record = self._records.setdefault(
-                (finding.code, place), _Record(replace(finding, severity=severity))
-            )
+            record = self._records.get(key)
+        if record is None:
+            # Who holds the object is asked once for each hazard: a search costs milliseconds.
+            owner = finding.owner or self._locate(observation.about)
+            severity = observation.severity or finding.rule.severity
+            severity = Severity.ERROR if self._strict else severity
+            record = _Record(replace(finding, severity=severity, owner=owner))
+        if any(entry.matches(finding.code, record.finding.owner) for entry in self._ignore):
+            self.ignored += 1
+            record.ignored = True
+        with self._lock:
+            record = self._records.setdefault(key, record)
             record.count += 1
             record.passes.add(pass_number)
             if observation.error is not None:
@@ -228,4 +249,5 @@ class FindingLog:
             return tuple(
                 replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
                 for record in self._records.values()
+                if not record.ignored
             )

@@ -220,12 +220,17 @@ class Instrumentation:
         finalizers): what that emits, in the same thread, is our own doing and is dropped. A
         forked child has the patches too, but its observers are copies that nobody reads.
         """
-        if getattr(self._busy, "now", False) or os.getpid() != self._pid:
+        if os.getpid() == self._pid:
+            for observer in self._observers:
+                self.report(observer, sighting)
+
+    def report(self, observer: Observer, sighting: Sighting) -> None:
+        """Hand a sighting to one observer, deaf meanwhile to what its judging causes here."""
+        if getattr(self._busy, "now", False):
             return
         self._busy.now = True
         try:
-            for observer in self._observers:
-                observer.observe(sighting)
+            observer.observe(sighting)
         finally:
             self._busy.now = False
 

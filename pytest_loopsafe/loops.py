@@ -12,8 +12,9 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
+from types import CodeType
 
-from pytest_loopsafe.stacks import Frame
+from pytest_loopsafe.stacks import Frame, is_library
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class LoopInfo:
         created: the stack that made it, outermost frame first; empty where nobody saw that.
         thread: the name of the thread that made it, or first used it.
         pid: the process it belongs to.
+        pass_number: the pass in which it was made, from 1.
     """
 
     number: int
@@ -34,6 +36,7 @@ class LoopInfo:
     created: tuple[Frame, ...]
     thread: str
     pid: int
+    pass_number: int = 1
 
     def __str__(self) -> str:
         return f"loop {self.number}" if self.number > 0 else "a loop made before this test"
@@ -47,11 +50,13 @@ def state_of(loop: asyncio.AbstractEventLoop) -> str:
 
 
 class _Entry:
-    __slots__ = ("info", "ref")
+    __slots__ = ("closed", "info", "ran", "ref")
 
     def __init__(self, ref: weakref.ref[asyncio.AbstractEventLoop] | None, info: LoopInfo) -> None:
         self.ref = ref
         self.info = info
+        self.closed = False
+        self.ran: set[CodeType] = set()
 
 
 class LoopRegistry:
@@ -64,7 +69,9 @@ class LoopRegistry:
         self._lock = threading.Lock()
         self._by_id: dict[int, _Entry] = {}
         self._infos: list[LoopInfo] = []
+        self._entries: dict[int, _Entry] = {}
         self._earlier = 0
+        self.pass_number = 1
 
     def born(self, loop: asyncio.AbstractEventLoop, created: tuple[Frame, ...]) -> LoopInfo:
         """Number a loop that has just been made."""
@@ -88,6 +95,53 @@ class LoopRegistry:
             self._enter(loop, info)
             return info
 
+    def ran(self, loop: asyncio.AbstractEventLoop, code: CodeType) -> None:
+        """Note what a loop was given to run: code that runs again in a later loop had a chance."""
+        self.of(loop)
+        with self._lock:
+            self._by_id[id(loop)].ran.add(code)
+
+    def closed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that a loop was closed."""
+        self.of(loop)
+        with self._lock:
+            self._by_id[id(loop)].closed = True
+
+    def is_closed(self, info: LoopInfo) -> bool:
+        """Whether a loop was closed, also one that is gone by now."""
+        with self._lock:
+            entry = self._entries.get(info.number)
+            return entry is not None and entry.closed
+
+    def rerun_since(self, info: LoopInfo) -> LoopInfo | None:
+        """The last of the later loops that ran what this one had run, or None.
+
+        Those of later passes did: a pass is a call of the same code. Within a pass, what was given
+        to ``run_until_complete`` tells, where it is the user's own.
+        """
+        with self._lock:
+            entry = self._entries.get(info.number)
+            if entry is None:
+                return None
+            own = {code for code in entry.ran if not is_library(code.co_filename)}
+            for later in reversed(self._infos):
+                if later.number <= info.number:
+                    break
+                other = self._entries[later.number]
+                if other.ran and (later.pass_number > info.pass_number or own & other.ran):
+                    return later
+        return None
+
+    def named(self, thing: object) -> str | None:
+        """``loop 1`` for a loop, ``id of loop 1`` for the ``id()`` of one, None for all else."""
+        if isinstance(thing, asyncio.AbstractEventLoop):
+            return str(self.of(thing))
+        if type(thing) is int:
+            with self._lock:
+                entry = self._by_id.get(thing)
+            return f"id of {entry.info}" if entry is not None else None
+        return None
+
     def made(self) -> tuple[LoopInfo, ...]:
         """All loops made during the test, in order."""
         with self._lock:
@@ -107,11 +161,11 @@ class LoopRegistry:
             ref = weakref.ref(loop)
         except TypeError:  # a loop class with __slots__ and no __weakref__: known by address only
             ref = None
-        self._by_id[id(loop)] = _Entry(ref, info)
+        self._by_id[id(loop)] = self._entries[info.number] = _Entry(ref, info)
 
-    @staticmethod
     def _describe(
-        loop: asyncio.AbstractEventLoop, number: int, created: tuple[Frame, ...]
+        self, loop: asyncio.AbstractEventLoop, number: int, created: tuple[Frame, ...]
     ) -> LoopInfo:
         kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
-        return LoopInfo(number, kind, created, threading.current_thread().name, os.getpid())
+        thread = threading.current_thread().name
+        return LoopInfo(number, kind, created, thread, os.getpid(), self.pass_number)

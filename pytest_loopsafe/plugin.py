@@ -18,11 +18,19 @@ import pytest
 from pytest_loopsafe import marker
 
 if TYPE_CHECKING:
+    from pytest_loopsafe.adapters.base import Adapter
     from pytest_loopsafe.fixture import LoopRunner
     from pytest_loopsafe.session import LoopsafeSession
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
 _FIXTURES = frozenset({"loopsafe_runner"})
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that a ``conftest.py`` can implement."""
+    from pytest_loopsafe import newhooks
+
+    pluginmanager.add_hookspecs(newhooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -105,6 +113,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
         marker.defaults(request.config),
         lambda run: session.started(item, run),
         session.last_word,
+        session.adapters,
     )
 
 
@@ -135,12 +144,29 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
             audit=bool(config.getoption("loopsafe") or loops),
             audit_loops=loops,
             last_word=lambda text: _last_word(config, text),
+            adapters=_adapters(config),
         )
         config.stash[_SESSION] = session
         config.pluginmanager.register(session, "loopsafe-session")
         if not hasattr(config, "workerinput"):
             _collect(config)
     return config.stash[_SESSION]
+
+
+def _adapters(config: pytest.Config) -> tuple[Adapter, ...]:
+    """The adapters that conftest files and plugins give, checked."""
+    from pytest_loopsafe.adapters.base import Adapter
+
+    found: list[Adapter] = []
+    for given in config.hook.pytest_loopsafe_adapters(config=config):
+        for one in given or ():
+            if not isinstance(one, Adapter):
+                raise pytest.UsageError(
+                    f"pytest_loopsafe_adapters returned {one!r}: give instances of "
+                    "pytest_loopsafe.Adapter"
+                )
+            found.append(one)
+    return tuple(found)
 
 
 def _collect(config: pytest.Config) -> None:

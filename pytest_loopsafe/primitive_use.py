@@ -21,6 +21,7 @@ from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.scheduling import CalledFromThread
 from pytest_loopsafe.stacks import is_library
 
 
@@ -42,6 +43,22 @@ class PrimitiveUsed(Sighting):
     method: str
     loop: asyncio.AbstractEventLoop
     waits: bool
+
+
+@dataclass(frozen=True)
+class QueueFilled(Sighting):
+    """Something was put into a queue in a loop: told once for each of both."""
+
+    queue: Any
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True)
+class GateRemade(Sighting):
+    """A lock, semaphore or condition is being made where `old` was made, which is in use."""
+
+    old: Any
+    new: Any
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,9 @@ class UseProbe:
             patches.replace(owner, name, build)
         for name in ("set", "clear"):
             patches.replace(asyncio.Event, name, self._build_change(emit, changed))
+        filled = _Settled()
+        patches.when_armed(filled.loops.clear)
+        patches.replace(asyncio.Queue, "put_nowait", self._build_put(emit, filled))
         for owner in (asyncio.Lock, asyncio.Semaphore):
             build = self._build_release(emit, used, holds, patches.steps)
             patches.replace(owner, "release", build)
@@ -221,6 +241,25 @@ class UseProbe:
         return build
 
     @staticmethod
+    def _build_put(emit: Emit, filled: _Settled) -> Callable[[Any], Any]:
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = cpython.get_running_loop
+            told = filled.loops.get
+
+            def put_nowait(self: Any, item: Any) -> Any:
+                loop = running()
+                if loop is None:
+                    _from_thread(emit, self, "put_nowait")
+                elif told(id(self), _nowhere)() is not loop:
+                    filled.add(self, loop)
+                    emit(QueueFilled(self, loop))
+                return original(self, item)
+
+            return put_nowait
+
+        return build
+
+    @staticmethod
     def _build_change(emit: Emit, changed: _Settled) -> Callable[[Any], Any]:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
@@ -228,11 +267,9 @@ class UseProbe:
 
             def change(self: Any) -> Any:
                 loop = running()
-                if (
-                    told(id(self), _nowhere)() is not loop
-                    and loop is not None
-                    and not _is_internal(sys._getframe(1))
-                ):
+                if loop is None:
+                    _from_thread(emit, self, original.__name__)
+                elif told(id(self), _nowhere)() is not loop and not _is_internal(sys._getframe(1)):
                     changed.add(self, loop)
                     emit(EventChanged(self, loop))
                 return original(self)
@@ -240,6 +277,40 @@ class UseProbe:
             return change
 
         return build
+
+
+def _from_thread(emit: Emit, primitive: Any, method: str) -> None:
+    """A primitive that is bound to a loop of another thread, touched from sync code."""
+    home = cpython.bound_loop(primitive)
+    if home is not None and home.is_running():
+        emit(CalledFromThread(home, f"{type(primitive).__qualname__}.{method}", primitive))
+
+
+class GateProbe:
+    """Sees a lock, semaphore or condition being made where another, still in use, was made."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook the constructors; what is remembered of each is a weak reference and a place."""
+        made: dict[tuple[CodeType, int], weakref.WeakSet[Any]] = {}
+        patches.when_armed(made.clear)
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+                original(self, *args, **kwargs)
+                frame = sys._getframe(1)
+                if _is_internal(frame) or is_library(frame.f_code.co_filename):
+                    return
+                earlier = made.setdefault((frame.f_code, frame.f_lineno), weakref.WeakSet())
+                for old in tuple(earlier):
+                    if old is not self and cpython.in_use(old):
+                        emit(GateRemade(old, self))
+                with suppress(TypeError):  # a subclass with __slots__
+                    earlier.add(self)
+
+            return __init__
+
+        for owner in (asyncio.Lock, asyncio.Semaphore, asyncio.Condition):
+            patches.replace(owner, "__init__", build)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -41,6 +41,10 @@ class Text:
 def render_report(report: LoopReport, *, verbose: bool = False) -> Text:
     """All of a report, ending in one line that sums it up."""
     text = Text()
+    for line in report.verdict:
+        text.add(Span(line, ("bold",) if not line.startswith(" ") else ()))
+    if report.verdict:
+        text.add()
     for finding in report.findings:
         render_finding(finding, report, text, verbose=verbose)
         text.add()

@@ -42,6 +42,8 @@ class LoopReport:
         self.schedule = schedule
         self.passes: tuple[PassOutcome, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.verdict: tuple[str, ...] = ()
+        """What `assert_rebinds` has to say, in lines; empty for a plain run."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:

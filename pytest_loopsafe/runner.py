@@ -7,16 +7,16 @@ import functools
 import inspect
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython, schedules
-from pytest_loopsafe.addresses import FrozenHeap
+from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import error_chain
+from pytest_loopsafe.heap_view import parts_of
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings, SettingsError
 from pytest_loopsafe.stacks import current_stack
@@ -44,6 +44,8 @@ class LoopRun:
         func: async, then each pass is one call in a loop that the schedule provides; or sync,
             then each pass is one call, and the loops that it makes itself are watched.
         settings: how to run it.
+        subjects: what else the test names, each with its name: what it holds is looked at.
+        adapters: what is known of libraries' clients, beyond the usual.
         last_word: called with a text when the process is about to end without a report.
 
     Raises:
@@ -55,6 +57,8 @@ class LoopRun:
         func: Callable[[], Any],
         settings: Settings,
         *,
+        subjects: Iterable[tuple[Any, str]] = (),
+        adapters: Adapters | None = None,
         last_word: Callable[[str], None] = _to_stderr,
     ) -> None:
         self._func = func
@@ -71,7 +75,14 @@ class LoopRun:
                 f"loop_factory={settings.loop_factory!r} is not allowed for a function that is "
                 "not async: it makes its own loops"
             )
-        self._watch = Watch(strict=settings.strict, ignore=settings.ignore)
+        self._watch = Watch(
+            strict=settings.strict,
+            ignore=settings.ignore,
+            subjects=(*parts_of(func), *subjects),
+            adapters=adapters,
+        )
+        self.heap = self._watch.heap
+        self.loops = self._watch.loops
         self.report = LoopReport(self._watch.findings, self._watch.loops.made, settings.schedule)
 
     def execute(self) -> LoopReport:
@@ -98,21 +109,17 @@ class LoopRun:
             with ExitStack() as stack:
                 patches = stack.enter_context(self._watch.armed())
                 stack.enter_context(self._exit_guard())
-                stack.enter_context(FrozenHeap())
                 held = stack.enter_context(ExitStack())
                 held.enter_context(schedule.running(patches))
                 for number in range(1, settings.loops + 1):
-                    outcome = self._pass(number, schedule, dog)
-                    outcomes.append(outcome)
+                    outcomes.append(self._pass(number, schedule, dog))
                     self.report.passes = tuple(outcomes)
                     if dog.expired:
                         break  # another pass would most likely hang as long again
-                    if number < settings.loops and outcome.error is not None:
-                        _release_locals(outcome.error)
-                    schedule.between()
                 self._let_go(held, dog)
+                self._watch.end_run()
         finally:
-            self.report.notes = schedule.notes()
+            self.report.notes = (*schedule.notes(), *self._watch.notes())
         return self.report
 
     def _pass(self, number: int, schedule: schedules.Schedule, dog: Watchdog) -> PassOutcome:
@@ -141,6 +148,10 @@ class LoopRun:
             errors = (error,)
             raise
         finally:
+            if number < self._settings.loops:
+                for raised in errors:
+                    _release_locals(raised)
+                schedule.between()  # first: what is judged below takes memory
             self._watch.end_pass(*errors)
 
     def _let_go(self, held: ExitStack, dog: Watchdog) -> None:
@@ -235,5 +246,15 @@ def _release_locals(error: BaseException) -> None:
     and a loop kept alive cannot give its ``id()`` to the next one.
     """
     for link in error_chain(error):
-        if link.__traceback__ is not None:
-            traceback.clear_frames(link.__traceback__)
+        trace = link.__traceback__
+        while trace is not None:
+            # And the frames that called it, which no traceback lists: run_until_complete's, the
+            # loop's own.
+            frame: FrameType | None = trace.tb_frame
+            while frame is not None:
+                try:
+                    frame.clear()
+                except RuntimeError:  # it still runs, and so does all that called it
+                    break
+                frame = frame.f_back
+            trace = trace.tb_next

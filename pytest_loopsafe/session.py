@@ -7,12 +7,15 @@ import inspect
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_loopsafe import marker, terminal
 from pytest_loopsafe.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_loopsafe.adapters.base import Adapter
 
 _RUNS = pytest.StashKey[list[Any]]()
 _BODY = pytest.StashKey[Callable[..., Any]]()
@@ -26,12 +29,21 @@ class LoopsafeSession:
         audit: watch every test, as ``--loopsafe`` asks.
         audit_loops: run every async test over so many loops; 0 to leave them as they are.
         last_word: where to write when the process is about to end.
+        adapters: the user's own, from the hook ``pytest_loopsafe_adapters``.
     """
 
-    def __init__(self, *, audit: bool, audit_loops: int, last_word: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        audit: bool,
+        audit_loops: int,
+        last_word: Callable[[str], None],
+        adapters: tuple[Adapter, ...] = (),
+    ) -> None:
         self._audit = audit
         self._audit_loops = audit_loops
         self.last_word = last_word
+        self.adapters = adapters
         self._current: pytest.Item | None = None
 
     # -- running ---------------------------------------------------------------------------
@@ -74,10 +86,11 @@ class LoopsafeSession:
             return (yield)
         if not self._audit or "loopsafe_runner" in getattr(item, "fixturenames", ()):
             return (yield)  # what the test runs itself is judged as the test wants it
+        from pytest_loopsafe.adapters import Adapters
         from pytest_loopsafe.watching import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
-        watching = Watch(strict=base.strict, ignore=base.ignore)
+        watching = Watch(strict=base.strict, ignore=base.ignore, adapters=Adapters(self.adapters))
         audited = _Audited(watching)
         self.started(item, audited)
         with watching.armed():
@@ -86,7 +99,10 @@ class LoopsafeSession:
             except BaseException as error:
                 watching.end_pass(error)
                 raise
-            watching.end_pass()
+            else:
+                watching.end_pass()
+            finally:
+                watching.end_run()
         audited.report.raise_for_errors()
         return result
 
@@ -97,6 +113,7 @@ class LoopsafeSession:
         if settings is None:
             return None
         __tracebackhide__ = True
+        from pytest_loopsafe.adapters import Adapters
         from pytest_loopsafe.api import raise_outcome
         from pytest_loopsafe.runner import LoopRun
         from pytest_loopsafe.settings import SettingsError
@@ -105,7 +122,12 @@ class LoopsafeSession:
         wanted = inspect.signature(body).parameters
         values = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
         try:
-            run = LoopRun(functools.partial(body, **values), settings, last_word=self.last_word)
+            run = LoopRun(
+                functools.partial(body, **values),
+                settings,
+                adapters=Adapters(self.adapters),
+                last_word=self.last_word,
+            )
             self.started(pyfuncitem, run)
             report = run.execute()
         except SettingsError as error:

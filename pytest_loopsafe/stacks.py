@@ -7,12 +7,15 @@ line is looked up only when somebody prints it.
 
 from __future__ import annotations
 
+import dis
 import gc
 import linecache
 import sys
 import sysconfig
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import CO_ASYNC_GENERATOR, CO_OPTIMIZED
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
@@ -89,6 +92,12 @@ def is_stdlib(file: str) -> bool:
 def is_library(file: str) -> bool:
     """Whether a file belongs to the interpreter or to an installed package."""
     return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)
+
+
+def module_file(name: str) -> str:
+    """The file of a loaded module; of one that has none, what stands for the interpreter."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file if isinstance(file, str) else "<frozen"
 
 
 def _frame(code: CodeType, line: int | None) -> Frame:
@@ -183,6 +192,47 @@ def live_frames() -> list[FrameType]:
     return frames
 
 
+def local_variables(frame: FrameType) -> dict[str, Any]:
+    """A copy of a frame's local variables that leaves nothing behind.
+
+    Before 3.13 a frame keeps the dictionary that ``f_locals`` gives, and with it whatever the
+    variables held at that moment, for as long as the function runs: the code under test would no
+    longer free what it frees in production. So it is emptied again, unless somebody else has it
+    (the code's own ``locals()`` is the same dictionary) or it is a module's or a class's namespace.
+    """
+    variables = frame.f_locals
+    copied = dict(variables)
+    if (
+        sys.version_info < (3, 13)
+        and frame.f_code.co_flags & CO_OPTIMIZED
+        and sys.getrefcount(variables) <= _NOBODY_ELSE
+    ):
+        variables.clear()
+    return copied
+
+
+def first_argument(frame: FrameType) -> Any:
+    """The first argument of a function that runs in a frame, a method's own object; or None."""
+    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    return local_variables(frame).get(names[0]) if names else None
+
+
+_NOBODY_ELSE = 3
+"""References to a dictionary of local variables: the frame's, our variable's, the argument's."""
+
+
+def stores_shared(code: CodeType, line: int) -> bool:
+    """Whether a line of code puts something where others find it: a global, attribute or item."""
+    for instruction in dis.get_instructions(code):
+        number = instruction.positions.lineno if instruction.positions else None
+        if number == line and instruction.opname in _SHARING:
+            return True
+    return False
+
+
+_SHARING = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR", "STORE_SUBSCR", "STORE_DEREF")
+
+
 def suspended_chain(awaitable: object) -> Iterator[object]:
     """Follow what a suspended coroutine awaits, from the coroutine down to what it waits for.
 
@@ -213,7 +263,8 @@ def _next_link(link: object) -> object | None:
 
 
 def _is_link(kind: type) -> bool:
-    return kind in _LINK_TYPES or kind.__name__ in _C_LINKS
+    # A coroutine compiled by Cython (all of asyncpg's) is of a type of its own, with cr_frame.
+    return kind in _LINK_TYPES or kind.__name__ in _C_LINKS or hasattr(kind, "cr_frame")
 
 
 _LINK_TYPES = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -254,3 +305,33 @@ def summary_frames(extracted: Any) -> tuple[Frame, ...]:
         for entry in extracted or ()
         if not _is_scaffolding(entry.filename)
     )
+
+
+def in_finalizer(frames: list[FrameType]) -> bool:
+    """Whether the running code was entered by the collector, not by the program.
+
+    Three ways in: ``__del__``; a weak reference's callback; and a suspended coroutine or generator
+    that is collected, whose ``finally`` blocks then run with GeneratorExit in the air.
+    """
+    error: BaseException | None = sys.exception()
+    while error is not None:
+        # In an async generator it is somebody's aclose(): the loop's at its end, or aclosing()'s.
+        if isinstance(error, GeneratorExit) and not any(
+            frame.f_code.co_flags & CO_ASYNC_GENERATOR for frame in frames
+        ):
+            return True
+        error = error.__context__
+    return any(_is_finalizer(frame) for frame in frames)
+
+
+def _is_finalizer(frame: FrameType) -> bool:
+    code = frame.f_code
+    if code.co_name == "__del__":
+        return True
+    if code.co_filename == weakref.finalize.__call__.__code__.co_filename:
+        return True
+    names = code.co_varnames[: code.co_argcount]
+    if len(names) == 1 or (len(names) == 2 and names[0] in ("self", "cls")):
+        argument = local_variables(frame).get(names[-1])
+        return isinstance(argument, weakref.ref) and argument() is None
+    return False

@@ -30,5 +30,5 @@ def discover() -> tuple[type[Detector], ...]:
 def rules() -> tuple[Rule, ...]:
     """All rules that the detectors can report, by code."""
     return tuple(
-        sorted((rule for detector in discover() for rule in detector.rules), key=lambda r: r.code)
+        sorted({rule for detector in discover() for rule in detector.rules}, key=lambda r: r.code)
     )

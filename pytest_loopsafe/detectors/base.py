@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.findings import Observation
+from pytest_loopsafe.heap_view import HeapView
 from pytest_loopsafe.instrumentation import Probe, Sighting
 from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
 from pytest_loopsafe.rules import Rule
 from pytest_loopsafe.stacks import Stack, summary_frames
+
+
+@dataclass(frozen=True)
+class PassEnded(Sighting):
+    """A pass has ended, and what it left behind can be looked at. `number` is its number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class RunEnded(Sighting):
+    """The last pass has ended, and so has what the schedule held for all of them."""
 
 
 class Detector:
@@ -26,8 +40,9 @@ class Detector:
     probes: ClassVar[tuple[Probe, ...]] = ()
     judges: ClassVar[tuple[type[Sighting], ...]] = ()
 
-    def __init__(self, loops: LoopRegistry) -> None:
+    def __init__(self, loops: LoopRegistry, heap: HeapView) -> None:
         self.loops = loops
+        self.heap = heap
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Judge one sighting at the moment it happens, in the thread where it happens."""
@@ -61,6 +76,24 @@ def name_coroutine(task: Any) -> str:
 def name_primitive(primitive: Any) -> str:
     """``Lock``, ``BoundedSemaphore``: the class the user wrote."""
     return type(primitive).__qualname__
+
+
+def name_thing(thing: Any) -> str:
+    """``redis.asyncio.connection.Connection``; futures and primitives by what they are."""
+    if asyncio.isfuture(thing):
+        return name_future(thing)
+    kind = type(thing)
+    if kind.__module__.partition(".")[0] == "asyncio":
+        name = kind.__qualname__
+        if isinstance(thing, asyncio.BaseTransport):
+            peer = thing.get_extra_info("peername") or thing.get_extra_info("sockname")
+            return f"an open transport{f' to {_address(peer)}' if peer else ''} ({name})"
+        return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
+    return f"a {kind.__module__}.{kind.__qualname__}"
+
+
+def _address(peer: Any) -> str:
+    return ":".join(str(part) for part in peer[:2]) if isinstance(peer, tuple) else str(peer)
 
 
 def where_made(thing: Any, title: str) -> tuple[Stack, ...]:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
+from pytest_loopsafe.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop
+from pytest_loopsafe.detectors.left_connections import LEFT_OPEN
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Stack, is_stdlib, live_frames, stack_here
+from pytest_loopsafe.stacks import Stack, in_finalizer, is_stdlib, live_frames, stack_here
 from pytest_loopsafe.swallowing import anticipates, likely_handler
 
 CALL = Rule(
@@ -30,13 +31,6 @@ CALL = Rule(
     "Close what belongs to a loop before that loop ends (`async with` within the function given "
     "to asyncio.run()); from a later loop it can no longer be closed in order. Make a new one in "
     "the new loop.",
-)
-LEFT_OPEN = Rule(
-    "LS303",
-    "transport-left-open",
-    Severity.WARNING,
-    "something was left open at its loop's end, and only a finalizer noticed",
-    "Close it before its loop ends: `async with` within the function given to asyncio.run().",
 )
 
 
@@ -64,7 +58,7 @@ _SCHEDULING = (
 
 
 class ClosedLoopProbe:
-    """Sees every refusal of a closed loop, and writes through what outlived its loop."""
+    """Sees every refusal of a closed loop."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook asyncio's own check; for other loops, the public methods that refuse."""
@@ -103,28 +97,20 @@ class ClosedLoopProbe:
         for name in ("call_soon", *_SCHEDULING):
             patches.on_loop_classes(name, build_method, inherited=True, foreign_only=True)
 
-        def build_write(original: Callable[..., Any]) -> Callable[..., Any]:
-            def write(self: Any, *args: Any, **kwargs: Any) -> Any:
-                loop = cpython.transport_loop(self)
-                if loop is not None and loop.is_closed():
-                    emit(ClosedLoopCall(loop, cpython.get_running_loop(), "write", None))
-                return original(self, *args, **kwargs)
-
-            return write
-
-        for owner, name in cpython.transport_writers():
-            patches.replace(owner, name, build_write)
-
 
 class ClosedLoop(Detector):
     """LS103, and LS303 where a finalizer met the closed loop."""
 
     rules = (CALL, LEFT_OPEN)
-    probes = (ClosedLoopProbe(),)
-    judges = (ClosedLoopCall,)
+    probes = (ClosedLoopProbe(), ConnectionProbe())
+    judges = (ClosedLoopCall, ConnectionDriven)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the call with its stack, unless it is a race that the code is prepared for."""
+        if isinstance(sighting, ConnectionDriven):
+            if not sighting.loop.is_closed() or sighting.method not in WRITES:
+                return
+            sighting = ClosedLoopCall(sighting.loop, sighting.running, "write", None)
         assert isinstance(sighting, ClosedLoopCall)
         frames = live_frames()
         home = self.loops.of(sighting.loop)
@@ -155,34 +141,8 @@ class ClosedLoop(Detector):
             ),
             sighting.error if rule is CALL else None,
             likely_handler(frames) if sighting.error else None,
+            about=(sighting.loop,) if rule is CALL else (),
         )
-
-
-def in_finalizer(frames: list[FrameType]) -> bool:
-    """Whether the running code was entered by the collector, not by the program.
-
-    Three ways in: ``__del__``; a weak reference's callback; and a suspended coroutine or generator
-    that is collected, whose ``finally`` blocks then run with GeneratorExit in the air.
-    """
-    error: BaseException | None = sys.exception()
-    while error is not None:
-        if isinstance(error, GeneratorExit):
-            return True
-        error = error.__context__
-    return any(_is_finalizer(frame) for frame in frames)
-
-
-def _is_finalizer(frame: FrameType) -> bool:
-    code = frame.f_code
-    if code.co_name == "__del__":
-        return True
-    if code.co_filename == weakref.finalize.__call__.__code__.co_filename:
-        return True
-    names = code.co_varnames[: code.co_argcount]
-    if len(names) == 1 or (len(names) == 2 and names[0] in ("self", "cls")):
-        argument = frame.f_locals.get(names[-1])
-        return isinstance(argument, weakref.ref) and argument() is None
-    return False
 
 
 def _is_expected(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:

@@ -90,5 +90,6 @@ class ForeignWaits(Detector):
                 ),
                 home_advice(sighting.home),
                 home_state=state,
-            )
+            ),
+            about=(sighting.future, sighting.home),
         )

@@ -14,7 +14,7 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, name_coroutine, name_future, name_loop
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.primitive_use import PrimitiveUsed, UseProbe
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, describe_frames, suspended_frames
@@ -77,8 +77,8 @@ class Hang(Detector):
     probes = (UseProbe(),)
     judges = (PassTimedOut, PrimitiveUsed)
 
-    def __init__(self, loops: LoopRegistry) -> None:
-        super().__init__(loops)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._lock = threading.RLock()
         self._possessions: dict[int, _Possession] = {}
 

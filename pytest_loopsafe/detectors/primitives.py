@@ -25,7 +25,7 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.primitive_use import (
     BindingProbe,
     EventChanged,
@@ -70,8 +70,8 @@ class Primitives(Detector):
     probes = (BindingProbe(), UseProbe())
     judges = (PrimitiveRefused, PrimitiveUsed, EventChanged)
 
-    def __init__(self, loops: LoopRegistry) -> None:
-        super().__init__(loops)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._lock = threading.RLock()
         self._uses: dict[int, tuple[weakref.ref[Any], _Uses]] = {}
 
@@ -149,6 +149,7 @@ class Primitives(Detector):
             ),
             error,
             likely_handler(live_frames()) if error else None,
+            about=(primitive,),
         )
 
     def _shared(
@@ -172,7 +173,8 @@ class Primitives(Detector):
                     *loop_births(earlier, loop),
                 ),
                 SHARED.remedy,
-            )
+            ),
+            about=(primitive,),
         )
 
 

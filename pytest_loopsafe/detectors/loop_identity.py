@@ -1,0 +1,96 @@
+"""LS204: a new loop was taken for an earlier one that had the same ``id()``.
+
+``id()`` is an address, and the next loop often gets the address of the one before it. So code that
+remembers ``id(loop)`` takes the new loop for the old. What it remembers is an int object; code that
+rebuilds for the new loop writes a new one. One that was there before the loop was made, and is
+there unchanged after the loop has run the code, was taken for the new loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe.detectors.base import Detector, PassEnded, loop_births
+from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.instrumentation import Sighting
+from pytest_loopsafe.loop_births import LoopBorn
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.notes import Note
+from pytest_loopsafe.rules import Rule, Severity
+
+RULE = Rule(
+    "LS204",
+    "loop-id-reuse",
+    Severity.ERROR,
+    "a new loop was taken for an earlier one that had the same id()",
+    "Compare the loop itself through a weak reference (`ref() is asyncio.get_running_loop()`), or "
+    "key by it in a WeakKeyDictionary; id(loop) is an address, and the next loop may get it.",
+)
+
+
+@dataclass(frozen=True)
+class _Reuse:
+    number: int
+    earlier: LoopInfo
+    later: LoopInfo
+    notes: dict[str, Note]
+
+
+class LoopIdentity(Detector):
+    """LS204."""
+
+    rules = (RULE,)
+    judges = (LoopBorn, PassEnded)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ids: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], LoopInfo]] = {}
+        self._reused: list[_Reuse] = []
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Look for the number when a loop takes it over, and again when the pass has ended."""
+        if isinstance(sighting, LoopBorn):
+            number, info = id(sighting.loop), self.loops.of(sighting.loop)
+            earlier = self._ids.get(number)
+            if earlier is not None and earlier[0]() is None:
+                notes = {
+                    note.path: note
+                    for note in self.heap.notes_of(number)
+                    # What was there before the watch was left by somebody else.
+                    if not note.dated or self.heap.made_since(note.beside[0])
+                }
+                if notes:
+                    self._reused.append(_Reuse(number, earlier[1], info, notes))
+            try:
+                self._ids[number] = (weakref.ref(sighting.loop), info)
+            except TypeError:  # a loop class without weak references
+                self._ids.pop(number, None)
+        elif isinstance(sighting, PassEnded):
+            reused, self._reused = self._reused, []
+            for one in reused:
+                yield from self._judge(one)
+
+    def _judge(self, reuse: _Reuse) -> Iterator[Observation]:
+        for note in self.heap.notes_of(reuse.number):
+            before = reuse.notes.get(note.path)
+            if before is None or not note.same_as(before):
+                continue
+            yield Observation(
+                Finding(
+                    RULE,
+                    f"{reuse.later} has the id() of {reuse.earlier}, which is gone, and "
+                    f"{note.path} went on as if nothing had changed: {reuse.later} was taken for "
+                    f"{reuse.earlier}",
+                    reuse.later,
+                    reuse.earlier,
+                    loop_births(reuse.earlier, reuse.later),
+                    RULE.remedy,
+                    home_state="gone",
+                    owner=note.path,
+                ),
+                identity=note.place,
+            )

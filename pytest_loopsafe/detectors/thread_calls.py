@@ -1,0 +1,155 @@
+"""LS105: a loop was called from another thread, or waited for from its own.
+
+Only ``call_soon_threadsafe`` and ``run_coroutine_threadsafe`` may be called from elsewhere: the
+others do not wake the loop, which then sleeps on, and they race with it. ``Event.set``,
+``Queue.put_nowait`` and ``Future.set_result`` call the loop for their waiters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe import cpython
+from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_loop
+from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.loops import LoopInfo, state_of
+from pytest_loopsafe.primitive_use import UseProbe
+from pytest_loopsafe.rules import Rule, Severity
+from pytest_loopsafe.scheduling import CalledFromThread, SchedulingProbe
+from pytest_loopsafe.stacks import Frame, Stack, in_finalizer, live_frames, stack_here
+
+RULE = Rule(
+    "LS105",
+    "thread-unsafe-call",
+    Severity.ERROR,
+    "a loop was called from another thread, or waited for from its own",
+    "From another thread call loop.call_soon_threadsafe(function), or hand over a coroutine with "
+    "asyncio.run_coroutine_threadsafe(coroutine, loop).",
+)
+
+
+@dataclass(frozen=True)
+class HandedOver(Sighting):
+    """``run_coroutine_threadsafe`` was called with a loop that no thread runs."""
+
+    loop: asyncio.AbstractEventLoop
+    future: Any
+
+
+@dataclass(frozen=True)
+class WaitedFor(Sighting):
+    """A thread blocks for what only the loop that it runs itself could do."""
+
+    loop: asyncio.AbstractEventLoop
+
+
+class HandOverProbe:
+    """Sees work handed over to loops, and threads that wait for it."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook ``run_coroutine_threadsafe``, and ``result`` of the futures that it returns."""
+        homes: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def run_coroutine_threadsafe(coro: Any, loop: Any) -> Any:
+                __tracebackhide__ = True
+                future = original(coro, loop)
+                homes[future] = weakref.ref(loop)
+                if not loop.is_running():
+                    emit(HandedOver(loop, future))
+                return future
+
+            return run_coroutine_threadsafe
+
+        def build_wait(original: Callable[..., Any]) -> Callable[..., Any]:
+            def wait(self: Any, timeout: Any = None) -> Any:
+                __tracebackhide__ = True
+                running = cpython.get_running_loop()
+                if running is not None and not self.done() and self in homes:
+                    loop = homes[self]()
+                    if loop is running:
+                        emit(WaitedFor(loop))
+                return original(self, timeout)
+
+            return wait
+
+        for owner in cpython.HAND_OVERS:
+            patches.replace(owner, "run_coroutine_threadsafe", build)
+        for name in ("result", "exception"):
+            patches.replace(concurrent.futures.Future, name, build_wait)
+
+
+class ThreadCalls(Detector):
+    """LS105."""
+
+    rules = (RULE,)
+    probes = (SchedulingProbe(), HandOverProbe(), UseProbe())
+    judges = (CalledFromThread, HandedOver, WaitedFor, RunEnded)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._handed: list[tuple[weakref.ref[Any], LoopInfo, Any, tuple[Frame, ...]]] = []
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report calls at once; work handed to a loop that rests, at the end of the run."""
+        if isinstance(sighting, CalledFromThread):
+            if not in_finalizer(live_frames()):
+                yield self._called(sighting)
+        elif isinstance(sighting, WaitedFor):
+            info = self.loops.of(sighting.loop)
+            yield self._found(
+                f"the thread that runs {info} waits for work that it handed to {info} itself: "
+                "neither can go on",
+                info,
+                Stack("it waits here", stack_here()),
+                "In the loop's own thread await the coroutine, or a task of it.",
+            )
+        elif isinstance(sighting, HandedOver):
+            info = self.loops.of(sighting.loop)
+            ref = weakref.ref(sighting.future)
+            self._handed.append((ref, info, weakref.ref(sighting.loop), stack_here()))
+        elif isinstance(sighting, RunEnded):
+            yield from self._never_run()
+
+    def _called(self, sighting: CalledFromThread) -> Observation:
+        info = self.loops.of(sighting.loop)
+        return self._found(
+            f"{sighting.method}() reached {info}, which runs in another thread, without its "
+            "thread-safe entry points",
+            info,
+            Stack(f"called in another thread than that of {info}", stack_here()),
+            RULE.remedy,
+            sighting.thing,
+        )
+
+    def _never_run(self) -> Iterator[Observation]:
+        for future_ref, info, loop_ref, frames in self._handed:
+            future, loop = future_ref(), loop_ref()
+            if (future is not None and future.done()) or (loop is not None and loop.is_running()):
+                continue
+            state = state_of(loop) if loop is not None else "gone"
+            yield self._found(
+                f"a coroutine was handed to {name_loop(info, state)}, which no thread runs: it "
+                "never started",
+                info,
+                Stack("it was handed over here", frames),
+                "Hand work only to a loop that a thread of its own runs for as long as there is "
+                "work: check loop.is_running(), and stop the thread last.",
+                loop,
+            )
+
+    def _found(
+        self, message: str, home: LoopInfo, stack: Stack, remedy: str, about: Any = None
+    ) -> Observation:
+        running = cpython.get_running_loop()
+        here = self.loops.of(running) if running is not None else None
+        return Observation(
+            Finding(RULE, message, here, home, (stack, *loop_births(home)), remedy),
+            about=(about,) if about is not None else (),
+        )

@@ -1,0 +1,152 @@
+"""What detectors ask of the heap: who holds an object, what is bound to a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import weakref
+from collections.abc import Iterable
+from contextlib import suppress
+from types import CellType, CoroutineType, FrameType, GeneratorType, MethodType
+from typing import Any
+
+from pytest_loopsafe import bindings, notes
+from pytest_loopsafe.adapters import Adapters
+from pytest_loopsafe.heap import HEAP
+from pytest_loopsafe.loops import LoopRegistry
+from pytest_loopsafe.notes import Note
+from pytest_loopsafe.owners import Owner, Owners, OwnerSearch
+
+_RUNNING = (FrameType, CoroutineType, GeneratorType, MethodType, CellType)
+"""What refers to an object for as long as some code runs."""
+
+
+class HeapView:
+    """Searches of the heap for one watch. The heap is thawed first, so that nothing is missed.
+
+    Args:
+        loops: the watch's loops, for the names of keys.
+        subjects: the function under test and what it is given, each with its name: what they
+            hold is owned.
+        adapters: what is known of libraries' clients.
+    """
+
+    def __init__(
+        self,
+        loops: LoopRegistry,
+        subjects: Iterable[tuple[Any, str]] = (),
+        adapters: Adapters | None = None,
+    ) -> None:
+        self._loops = loops
+        self._subjects = tuple(subjects)
+        self.adapters = adapters if adapters is not None else Adapters()
+        self.notes: dict[str, None] = {}
+        self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def owners(self, *things: Any, ignore: Iterable[object] = ()) -> tuple[Owner, ...]:
+        """Who holds any of these, the user's own code first. A search costs milliseconds."""
+        if not HEAP.thaw():
+            self._note("a part of the heap was frozen with gc.freeze(): owners there are not seen")
+        search = OwnerSearch(self._loops.named, self._subjects)
+        owners: Owners = search.owners(*things, ignore=(things, *ignore))
+        if owners.stopped:
+            self._note(owners.stopped)
+        return owners.found
+
+    def path(self, things: tuple[Any, ...]) -> str | None:
+        """The path to the first of these that anybody holds, for a report."""
+        for thing in things:
+            if gc.is_tracked(thing):
+                found = self.owners(thing, ignore=(things,))
+                if found:
+                    return found[0].path
+        return None
+
+    def tell(self, things: Iterable[Any]) -> None:
+        """Note that a finding is about these: what is bound to a loop is then no second one."""
+        for thing in things:
+            with suppress(TypeError):  # a class without weak references
+                self._told.add(thing)
+
+    def is_told(self, thing: Any) -> bool:
+        """Whether a finding is about this very object."""
+        try:
+            return thing in self._told
+        except TypeError:
+            return False
+
+    def notes_of(self, number: int) -> list[Note]:
+        """Where the code under test remembers a number, the ``id()`` of a loop."""
+        return list(notes.find(number, self._subjects, self._loops.named))
+
+    def made_since(self, address: int) -> bool:
+        """Whether what is at an address was made in this watch; True where nobody can tell."""
+        return HEAP.made_since(address)
+
+    def is_kept(self, thing: Any) -> bool:
+        """Whether any object or container refers to it, and not running code alone."""
+        HEAP.thaw()
+        return any(
+            not isinstance(one, _RUNNING) and not type(one).__module__.startswith("pytest_loopsafe")
+            for one in gc.get_referrers(thing)
+        )
+
+    def live_on(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
+        """What is bound to this loop and would matter to another: open, pending, unclosed."""
+        HEAP.thaw()
+        return bindings.bound_to(loop, self.adapters.is_closed)
+
+    def dead_loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The closed loops of this watch that still exist, oldest first."""
+        dead = [
+            loop
+            for loop in self._loops.alive()
+            if loop.is_closed() and self._loops.of(loop).number > 0
+        ]
+        return sorted(dead, key=lambda loop: self._loops.of(loop).number)
+
+    def collect(self) -> None:
+        """Let go of what is garbage, where anything hangs on: a dead loop that still exists."""
+        if self.dead_loops():
+            gc.collect()
+
+    def _note(self, text: str) -> None:
+        self.notes[text] = None
+
+
+def in_own_slot(chain: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a path leads through a mapping's entry for this very loop.
+
+    Such an entry is no use to other loops: they have entries of their own. The key may be the
+    loop, a weak reference to it, its ``id()``, or a tuple with one of these.
+    """
+    for holder, held in itertools.pairwise(chain):
+        if isinstance(holder, dict):
+            for key, value in dict.copy(holder).items():
+                if value is held and is_key_of(key, loop):
+                    return True
+    return False
+
+
+def is_key_of(key: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a mapping's key stands for a loop."""
+    if type(key) is tuple:
+        return any(is_key_of(part, loop) for part in key)
+    if isinstance(key, weakref.ref):
+        return key() is loop
+    return key is loop or (type(key) is int and key == id(loop))
+
+
+def parts_of(subject: Any) -> Iterable[tuple[Any, str]]:
+    """The function under test and what it was given, each with a name."""
+    func = getattr(subject, "func", subject)
+    name = getattr(func, "__qualname__", type(func).__qualname__)
+    yield func, name
+    if hasattr(func, "__self__"):
+        yield func.__func__, name
+        yield func.__self__, f"{name}.__self__"
+    for index, value in enumerate(getattr(subject, "args", ())):
+        yield value, f"<argument {index + 1} of {name}()>"
+    for key, value in getattr(subject, "keywords", {}).items():
+        yield value, f"<argument {key!r} of {name}()>"
