@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test demo bench lint types docs clean
+.PHONY: help test demo bench corpus lint types docs clean
 
 help:
 	@echo "make demo   the story, run for real: four revisions of one application"
 	@echo "make test   all tests"
 	@echo "make bench  what it costs, as ratios measured side by side"
+	@echo "make corpus who finds the bugs of public reports: loopsafe, asyncio.run, debug mode, ..."
 	@echo "make lint | types | docs | clean"
 
 $(VENV)/ready: pyproject.toml Makefile
@@ -32,10 +33,13 @@ demo: $(VENV)/ready
 	@$(BIN)/python examples/roadmap/demo.py
 
 test: $(VENV)/ready
-	@$(BIN)/python -X dev -m pytest $(ARGS)
+	@$(BIN)/python -X dev -m pytest -n 2 $(ARGS)
 
 bench: $(VENV)/ready
 	@$(BIN)/python bench/bench.py
+
+corpus: $(VENV)/ready
+	@$(BIN)/python bench/corpus.py $(ARGS)
 
 lint: $(VENV)/ready-lint
 	@$(BIN)/ruff check .

@@ -9,11 +9,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import pytest
+import servers
 
 import pytest_loopsafe
 from pytest_loopsafe.detectors import discover
@@ -48,7 +50,9 @@ def _let_go() -> Iterator[None]:
         gc.collect()
 
 
-_PER_CLASS_CACHES = frozenset({"__abstractmethods__", "_abc_impl", "__weakref__"})
+_PER_CLASS_CACHES = frozenset(
+    {"__abstractmethods__", "_abc_impl", "__weakref__", "__annotations__"}  # made when asked for
+)
 
 
 def _loop_classes(root: type) -> Iterator[type]:
@@ -158,3 +162,32 @@ def app(pytester: pytest.Pytester) -> pytest.Pytester:
     """A pytester with a module ``app``: safe and unsafe async code to call."""
     pytester.makepyfile(app=_APP)
     return pytester
+
+
+# -- real servers, started for the first test that asks for one --------------------------------
+
+
+def _serving(server: AbstractContextManager[str]) -> Iterator[str]:
+    try:
+        with server as url:
+            yield url
+    except servers.ServerMissingError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis; what a test finds in it, an earlier test has left."""
+    yield from _serving(servers.redis_server())
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL; tables and databases should have a test's own names."""
+    yield from _serving(servers.postgres_server())
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """A NATS; subjects should be a test's own."""
+    yield from _serving(servers.nats_server())

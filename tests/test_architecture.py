@@ -8,16 +8,18 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ON_TOP = {"plugin", "session", "marker", "fixture", "terminal"}
+ON_TOP = {"plugin", "session", "marker", "fixture", "terminal", "newhooks"}
 BOTTOM_UP = (
-    {"rules", "cpython", "stacks", "loops"},
-    {"findings", "settings"},
-    {"swallowing", "instrumentation", "loop_births", "primitive_use"},
+    {"rules", "cpython", "stacks", "loops", "heap", "recipes"},
+    {"findings", "settings", "links", "adapters"},
+    {"owners", "bindings", "notes", "swallowing", "instrumentation"},
+    {"heap_view", "scheduling", "loop_births", "loop_lives", "connections", "resource_lives"},
+    {"primitive_use"},
     {"detectors"},
     {"canary", "watching", "report", "addresses", "redis_server", "watchdog"},
     {"schedules", "rendering"},
     {"runner"},
-    {"api"},
+    {"api", "rebinding"},
     ON_TOP,
 )
 LEVEL = {name: level for level, names in enumerate(BOTTOM_UP) for name in names}

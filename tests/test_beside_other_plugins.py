@@ -465,6 +465,7 @@ def test_loading_it_imports_next_to_nothing(
         "pytest_loopsafe",
         "pytest_loopsafe.plugin",
         "pytest_loopsafe.marker",
+        "pytest_loopsafe.newhooks",
         "pytest_loopsafe.settings",
         "pytest_loopsafe.rules",
     }

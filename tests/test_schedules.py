@@ -29,7 +29,7 @@ def test_recycled_gives_each_loop_its_predecessors_id_or_says_that_it_could_not(
     refused = {int(note.split()[1]) for note in report.notes}
     for number, repeated in enumerate(repeats(report), start=2):
         assert repeated is (number not in refused)
-    assert len(refused) <= 1
+    assert len(refused) <= 2
 
 
 @pytest.mark.parametrize("func", [own_id, own_id_from_sync_code])
