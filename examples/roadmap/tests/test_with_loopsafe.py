@@ -97,21 +97,59 @@ def test_layer2_closes_from_the_wrong_loop(
     report = loopsafe_runner.run(worker.generate_roadmap, "id", "asyncio", check=False)
 
     assert [isinstance(one, list) for one in report.results] == [True, False, True]
-    assert "LS103" in codes(report)
+    assert {"LS103", "LS202"} <= codes(report)
     assert "LS103" not in swallowed(report)
     assert failures == []
 
 
 @leaves_connections_open
-def test_layer2_with_two_at_once(
-    start_worker: StartWorker, failures: list[str], loopsafe_runner: Any
-) -> None:
-    """While one closes the old client, the other is told that it is fresh, and uses it."""
+def test_layer2_compares_ids(start_worker: StartWorker, loopsafe_runner: Any) -> None:
+    """Fault 1: a loop with the id of the one before it is taken for that one."""
     worker = start_worker("layer2")
 
-    report = loopsafe_runner.run(jobs(worker), schedule="recycled", concurrency=2, check=False)
+    report = loopsafe_runner.run(
+        worker.generate_roadmap, "id", "asyncio", schedule="recycled", loops=4, check=False
+    )
 
-    assert {"LS103"} <= codes(report)
+    (taken,) = [finding for finding in report.findings if finding.code == "LS204"]
+    assert taken.owner == "roadmap.revisions.layer2.notifier._loop_id"
+
+
+@leaves_connections_open
+def test_layer2_builds_two_at_once(start_worker: StartWorker, loopsafe_runner: Any) -> None:
+    """Fault 3: two tasks find no client, both make one, and one of the two is lost."""
+    worker = start_worker("layer2")
+
+    report = loopsafe_runner.run(jobs(worker), concurrency=2, check=False)
+
+    (race,) = [finding for finding in report.findings if finding.code == "LS203"]
+    assert race.owner == "roadmap.revisions.layer2.notifier.client"
+
+
+@leaves_connections_open
+def test_layer2_does_not_rebind(start_worker: StartWorker, loopsafe_runner: Any) -> None:
+    """Asked directly, it breaks most of the six conditions, and the failure says which."""
+    worker = start_worker("layer2")
+
+    async def client() -> Any:
+        await worker.notifier.connect()
+        return worker.notifier.client
+
+    with pytest.raises(AssertionError, match="does not rebind") as failed:
+        loopsafe_runner.assert_rebinds(client, concurrency=2)
+
+    broken = [line for line in failed.value.report.verdict if line.endswith("BROKEN")]
+    assert {"(a)", "(b)", "(d)", "(e)"} <= {line.strip()[:3] for line in broken}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_safe_rebinds(schedule: str, start_worker: StartWorker, loopsafe_runner: Any) -> None:
+    """And the safe revision keeps all six, eight tasks at once."""
+    worker = start_worker("safe")
+
+    report = loopsafe_runner.assert_rebinds(worker.clients.get, concurrency=8, schedule=schedule)
+
+    assert report.findings == ()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
