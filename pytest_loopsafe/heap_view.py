@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import time
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
@@ -43,16 +44,28 @@ class HeapView:
         self.adapters = adapters if adapters is not None else Adapters()
         self.notes: dict[str, None] = {}
         self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._searched = 0.0
+        self._searching_since: float | None = None
 
     def owners(self, *things: Any, ignore: Iterable[object] = ()) -> tuple[Owner, ...]:
         """Who holds any of these, the user's own code first. A search costs milliseconds."""
+        self._searching_since = time.monotonic()
         if not HEAP.thaw():
             self._note("a part of the heap was frozen with gc.freeze(): owners there are not seen")
         search = OwnerSearch(self._loops.named, self._subjects)
         owners: Owners = search.owners(*things, ignore=(things, *ignore))
         if owners.stopped:
             self._note(owners.stopped)
+        self._searched, self._searching_since = self.seconds(), None
         return owners.found
+
+    def seconds(self) -> float:
+        """How long all searches took so far, also one that is under way.
+
+        It is time that the code under test did not use.
+        """
+        since = self._searching_since
+        return self._searched + (time.monotonic() - since if since is not None else 0.0)
 
     def path(self, things: tuple[Any, ...]) -> str | None:
         """The path to the first of these that anybody holds, for a report."""

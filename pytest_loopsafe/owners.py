@@ -120,8 +120,7 @@ class OwnerSearch:
         roots = self._roots()
         nodes: list[Any] = list(targets)  # the objects reached, and for each the one it leads to
         towards: list[int] = [-1] * len(nodes)
-        thread_locals = _thread_locals()
-        ignored = {id(nodes), id(towards), id(roots), id(targets), id(thread_locals)}
+        ignored = {id(nodes), id(towards), id(roots), id(targets)}
         ignored |= {id(one) for one in ignore}
         seen = {id(target) for target in targets}
         found: list[Owner] = []
@@ -131,7 +130,7 @@ class OwnerSearch:
         while level and stopped is None and len(found) < _MAX_OWNERS:
             begin = len(nodes)
             held: set[int] = set()
-            for referrer, index in self._referrers(nodes, level, ignored, thread_locals, end):
+            for referrer, index in self._referrers(nodes, level, ignored, end):
                 if time.perf_counter() > end:
                     stopped = f"the search for owners stopped after {self._seconds:g} s"
                     break
@@ -164,7 +163,6 @@ class OwnerSearch:
         nodes: list[Any],
         level: Iterable[int],
         ignored: set[int],
-        locals_by_dict: dict[int, Any],
         end: float,
     ) -> list[tuple[Any, int]]:
         """What refers to the nodes of a level: (referrer, index of the node).
@@ -194,13 +192,11 @@ class OwnerSearch:
                     index_of = wanted.get(id(referent))
                     if index_of is not None:
                         found.append((referrer, index_of))
-            # A thread-local's dictionary is held by the thread's state, in C.
-            found += [
-                (local, index)
-                for index in chunk
-                if type(nodes[index]) is dict
-                and (local := locals_by_dict.get(id(nodes[index]))) is not None
-            ]
+            # A thread-local's dictionary is held by the thread's state, in C, and by nothing else.
+            held = {index for _, index in found}
+            bare = [index for index in chunk if type(nodes[index]) is dict and index not in held]
+            if bare:
+                found += _thread_locals({id(nodes[index]): index for index in bare})
             if time.perf_counter() > end:
                 break
         return found
@@ -274,12 +270,20 @@ def _is_passing(node: Any) -> bool:
     return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
 
 
-def _thread_locals() -> dict[int, Any]:
-    """The ``threading.local`` objects by the ``id()`` of what they hold for this thread.
+def _thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
+    """The ``threading.local`` objects that own one of the wanted dictionaries in this thread.
 
-    Only those whose dictionary can be read without running code.
+    Only those whose dictionary can be read without running code. It reads the whole heap, so it
+    is asked only for dictionaries that nothing else holds.
+
+    Args:
+        wanted: indexes of nodes, by the ``id()`` of the dictionary.
     """
-    return {id(links.own_dict(one)): one for one in gc.get_objects() if _is_plain_local(type(one))}
+    return [
+        (one, wanted[id(links.own_dict(one))])
+        for one in gc.get_objects()
+        if _is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
+    ]
 
 
 def _is_plain_local(kind: type) -> bool:

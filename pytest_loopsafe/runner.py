@@ -103,7 +103,7 @@ class LoopRun:
         outcomes: list[PassOutcome] = []
         settings = self._settings
         schedule = schedules.make(settings, own_loops=self._async)
-        dog = Watchdog(settings.timeout, self._timed_out, self._final_word)
+        dog = Watchdog(settings.timeout, self._timed_out, self._final_word, self.heap.seconds)
         dog.running_loops = self._running_loops  # type: ignore[method-assign]
         try:
             with ExitStack() as stack:

@@ -41,6 +41,7 @@ class Watchdog:
         report: called once when the time is up, with the loop that the thread runs (or None)
             and the frame where the thread is.
         last_word: called with a text before the process is ended.
+        excused: how many seconds so far were not the pass's own, but ours: they do not count.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Watchdog:
         timeout: float,
         report: Callable[[asyncio.AbstractEventLoop | None, FrameType | None], None],
         last_word: Callable[[str], None],
+        excused: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._timeout = timeout
         self._grace = min(2.0, max(0.2, timeout / 10))
         self._report = report
         self._last_word = last_word
+        self._excused = excused
+        self._granted = 0.0
         self._ident = threading.get_ident()
         self._step = 0
         self.expired = False
@@ -60,7 +64,7 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Limit the time of the ``with`` block, which is one pass."""
-        self._step, self.expired = 0, False
+        self._step, self.expired, self._granted = 0, False, self._excused()
         if _timer_is_free():
             with self._by_timer():
                 yield
@@ -71,7 +75,10 @@ class Watchdog:
     @contextmanager
     def _by_timer(self) -> Iterator[None]:
         def ring(number: int, frame: FrameType | None) -> None:
-            signal.setitimer(signal.ITIMER_REAL, self._grace)
+            more = self._more_time()
+            signal.setitimer(signal.ITIMER_REAL, more or self._grace)
+            if more:
+                return
             self._escalate(cpython.get_running_loop(), frame, by_signal=True)
 
         previous = signal.signal(signal.SIGALRM, ring)
@@ -91,6 +98,9 @@ class Watchdog:
         def wait() -> None:
             delay = self._timeout
             while not done.wait(delay):
+                delay = self._more_time()
+                if delay:
+                    continue
                 frame = sys._current_frames().get(self._ident)
                 self._escalate(self._loop_of_thread(), frame, by_signal=False)
                 delay = self._grace
@@ -102,6 +112,13 @@ class Watchdog:
         finally:
             done.set()
             thread.join(self._grace)
+
+    def _more_time(self) -> float:
+        """The seconds that the pass still has, for what was not its own doing."""
+        if self.expired:
+            return 0.0
+        more, self._granted = self._excused() - self._granted, self._excused()
+        return max(0.0, more)
 
     def _loop_of_thread(self) -> asyncio.AbstractEventLoop | None:
         for loop in self.running_loops():

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe.watchdog import Watchdog
 
-BRIEF = 0.2
+BRIEF = 0.4
 
 
 def run(func: Callable[[], Any], **options: Any) -> pytest_loopsafe.LoopReport:
@@ -198,3 +199,26 @@ def test_a_timer_of_the_users_is_left_alone() -> None:
         assert signal.getsignal(signal.SIGALRM) is mine
     finally:
         signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_time_that_a_search_of_ours_took_is_not_the_passes(in_main_thread: bool) -> None:
+    searched = [0.0]
+    expired: list[bool] = []
+
+    def watched() -> None:
+        dog = Watchdog(
+            0.2, lambda loop, frame: None, lambda text: None, excused=lambda: searched[0]
+        )
+        with dog.watching():
+            searched[0] = 30.0
+            time.sleep(0.4)
+        expired.append(dog.expired)
+
+    if in_main_thread:
+        watched()
+    else:
+        thread = threading.Thread(target=watched)
+        thread.start()
+        thread.join()
+    assert expired == [False]
