@@ -29,6 +29,13 @@ class _Seen:
     def observe(self, sighting: Sighting) -> None:
         self.kinds.add(type(sighting))
 
+    def before_fork(self) -> None:
+        """The canary forks nothing."""
+
+    def forked(self, parent: int) -> bool:
+        """Nor does it go on elsewhere."""
+        return False
+
 
 _MUST_SEE: dict[type[Sighting], str] = {
     LoopBorn: "the making of a loop",

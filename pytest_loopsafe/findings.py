@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.rules import Ignore, Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which process a finding comes from, where it is another than the test's.
+
+    Attributes:
+        pid: the process.
+        process: what it is, ``worker child``.
+        task: the name of the Celery task that ran; None where none did.
+        task_id: its id.
+        invocation: which of the process's calls it was, from 1; None outside of them.
+    """
+
+    pid: int
+    process: str
+    task: str | None = None
+    task_id: str | None = None
+    invocation: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.process} {self.pid}"
+        if self.task is None:
+            return where
+        return f"call {self.invocation} in {where}: task {self.task} (id {self.task_id})"
 
 
 @dataclass(frozen=True)
@@ -31,6 +56,7 @@ class Finding:
         count: how often it was seen.
         passes: the numbers of the passes in which it was seen, from 1.
         severity: the rule's own, or an error under ``strict``.
+        origin: the process and the task, where it was seen in another process than the test's.
     """
 
     rule: Rule
@@ -47,6 +73,7 @@ class Finding:
     count: int = 1
     passes: tuple[int, ...] = ()
     severity: Severity = Severity.ERROR
+    origin: Origin | None = None
 
     @property
     def code(self) -> str:
@@ -100,6 +127,7 @@ class Finding:
             ],
             "remedy": self.remedy,
             "url": self.rule.url,
+            "origin": asdict(self.origin) if self.origin else None,
         }
 
 
@@ -160,9 +188,10 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class _Record:
-    __slots__ = ("count", "finding", "ignored", "passes", "pending")
+    __slots__ = ("count", "finding", "ignored", "number", "passes", "pending")
 
     def __init__(self, finding: Finding) -> None:
+        self.number = 0
         self.finding = finding
         self.count = 0
         self.ignored = False
@@ -183,10 +212,12 @@ class FindingLog:
         strict: bool = False,
         ignore: Iterable[Ignore] = (),
         locate: Callable[[tuple[Any, ...]], str | None] = lambda things: None,
+        found: Callable[[int, Finding], None] = lambda number, finding: None,
     ) -> None:
         self._strict = strict
         self._ignore = tuple(ignore)
         self._locate = locate
+        self._found = found
         self._lock = threading.Lock()
         self._records: dict[object, _Record] = {}
         self.ignored = 0
@@ -210,10 +241,13 @@ class FindingLog:
             record.ignored = True
         with self._lock:
             record = self._records.setdefault(key, record)
+            record.number = record.number or len(self._records)
             record.count += 1
             record.passes.add(pass_number)
             if observation.error is not None:
                 record.pending.append((ErrorKey.of(observation.error), observation.likely_handler))
+        if record.count == 1 and not record.ignored:
+            self._found(record.number, self._finding(record))
 
     def settle(
         self,
@@ -245,9 +279,22 @@ class FindingLog:
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in the order in which they were first seen."""
+        return tuple(self.numbered().values())
+
+    def numbered(self) -> dict[int, Finding]:
+        """All findings so far, by a number that stays the same."""
         with self._lock:
-            return tuple(
-                replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
+            return {
+                record.number: self._finding(record)
                 for record in self._records.values()
                 if not record.ignored
-            )
+            }
+
+    @staticmethod
+    def _finding(record: _Record) -> Finding:
+        return replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
+
+    def forked(self) -> None:
+        """Begin anew in a forked child: what was found so far is the parent's to report."""
+        self._lock = threading.Lock()
+        self._records = {}

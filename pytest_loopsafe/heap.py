@@ -8,7 +8,9 @@ aside the garbage that the test makes later on.
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -56,6 +58,10 @@ class Heap:
             self._thaw()
         return not _frozen_by_others()
 
+    def forked(self) -> None:
+        """Be of use in a forked child: there, no thread holds the lock."""
+        self._lock = threading.Lock()
+
     def _thaw(self) -> None:
         if self._frozen:
             gc.unfreeze()
@@ -72,3 +78,13 @@ def _frozen_by_others() -> bool:
 
 HEAP = Heap()
 """The process has one heap, so there is one of these."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=HEAP.forked)
+
+
+def all_loops() -> list[asyncio.AbstractEventLoop]:
+    """Every event loop that there is in this process, whoever made it; reads the whole heap."""
+    HEAP.thaw()
+    # The class is asked, not the object: isinstance() would run the code of proxies.
+    return [one for one in gc.get_objects() if issubclass(type(one), asyncio.AbstractEventLoop)]

@@ -44,6 +44,12 @@ class Observer(Protocol):
     def observe(self, sighting: Sighting) -> None:
         """Take in a sighting, in whichever thread it was made."""
 
+    def before_fork(self) -> None:
+        """This process is about to fork."""
+
+    def forked(self, parent: int) -> bool:
+        """This is a forked child; whether this copy goes on observing there."""
+
 
 class Patches:
     """Attributes replaced, and how to put them back."""
@@ -160,6 +166,7 @@ class Instrumentation:
         self._patches: Patches | None = None
         self._busy = threading.local()
         self._pid = os.getpid()
+        self._hears_forks = False
 
     @contextmanager
     def armed(
@@ -194,6 +201,9 @@ class Instrumentation:
     def _install(self, probes: tuple[Probe, ...], check: Callable[[Probes], None]) -> None:
         patches = Patches()
         self._pid = os.getpid()
+        if not self._hears_forks and hasattr(os, "register_at_fork"):
+            self._hears_forks = True  # for good: there is no way to take it back
+            os.register_at_fork(before=self._before_fork, after_in_child=self._forked)
         try:
             for probe in probes:
                 probe.install(patches, self._emit)
@@ -217,12 +227,28 @@ class Instrumentation:
         """Hand a sighting to every observer.
 
         Judging a sighting may itself call asyncio (a ``repr``, a collection that runs
-        finalizers): what that emits, in the same thread, is our own doing and is dropped. A
-        forked child has the patches too, but its observers are copies that nobody reads.
+        finalizers): what that emits, in the same thread, is our own doing and is dropped.
         """
-        if os.getpid() == self._pid:
-            for observer in self._observers:
-                self.report(observer, sighting)
+        for observer in self._observers:
+            self.report(observer, sighting)
+
+    def _before_fork(self) -> None:
+        for observer in self._observers:
+            observer.before_fork()
+
+    def _forked(self) -> None:
+        """A forked child has the patches too; its observers are copies, which may go on."""
+        parent, self._pid = self._pid, os.getpid()
+        self._lock = threading.RLock()
+        self._busy = threading.local()
+        self._observers = tuple(one for one in self._observers if one.forked(parent))
+
+    def leave(self) -> None:
+        """Put asyncio back in a forked child that is to be none of its parent's business."""
+        self._observers = ()
+        if self._patches is not None:
+            self._patches.restore()
+            self._patches = None
 
     def report(self, observer: Observer, sighting: Sighting) -> None:
         """Hand a sighting to one observer, deaf meanwhile to what its judging causes here."""

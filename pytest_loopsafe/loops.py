@@ -11,9 +11,10 @@ import asyncio
 import os
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
+from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.stacks import Frame, is_library
 
 
@@ -29,6 +30,7 @@ class LoopInfo:
         thread: the name of the thread that made it, or first used it.
         pid: the process it belongs to.
         pass_number: the pass in which it was made, from 1.
+        inherited: whether this process got it from its parent, at a fork.
     """
 
     number: int
@@ -37,8 +39,11 @@ class LoopInfo:
     thread: str
     pid: int
     pass_number: int = 1
+    inherited: bool = False
 
     def __str__(self) -> str:
+        if self.inherited:
+            return f"loop {self.number} of the parent" if self.number > 0 else "the parent's loop"
         return f"loop {self.number}" if self.number > 0 else "a loop made before this test"
 
 
@@ -71,7 +76,31 @@ class LoopRegistry:
         self._infos: list[LoopInfo] = []
         self._entries: dict[int, _Entry] = {}
         self._earlier = 0
-        self.pass_number = 1
+        self._pass_number = 1
+        self._of_thread = threading.local()
+
+    @property
+    def pass_number(self) -> int:
+        """The pass that this thread is in; a thread that began none is in the latest."""
+        return getattr(self._of_thread, "pass_number", self._pass_number)
+
+    @pass_number.setter
+    def pass_number(self, number: int) -> None:
+        self._pass_number = self._of_thread.pass_number = number
+
+    def forked(self, parent: int) -> None:
+        """Take note, in a forked child, that all loops there are came from its parent.
+
+        Args:
+            parent: the parent's process id.
+        """
+        self._lock = threading.Lock()  # another thread may have held it: there is none now
+        for entry in self._by_id.values():
+            entry.info = replace(entry.info, inherited=True)
+            self._entries[entry.info.number] = entry
+        for loop in all_loops():
+            info = replace(self.of(loop), pid=parent, inherited=True)
+            self._by_id[id(loop)].info = info
 
     def born(self, loop: asyncio.AbstractEventLoop, created: tuple[Frame, ...]) -> LoopInfo:
         """Number a loop that has just been made."""

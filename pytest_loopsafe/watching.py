@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from pytest_loopsafe import canary
+from pytest_loopsafe import canary, wire
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors import discover
 from pytest_loopsafe.detectors.base import Detector, PassEnded, RunEnded
-from pytest_loopsafe.findings import Finding, FindingLog
+from pytest_loopsafe.detectors.inherited import as_inherited
+from pytest_loopsafe.findings import Finding, FindingLog, Observation, Origin
+from pytest_loopsafe.forked_children import ForkedChildren
 from pytest_loopsafe.heap import HEAP
 from pytest_loopsafe.heap_view import HeapView
 from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
@@ -44,6 +48,7 @@ class Watch:
         ignore: rules to leave out.
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
+        found: told of each new finding at once, with its number; for who must not lose any.
     """
 
     def __init__(
@@ -53,10 +58,16 @@ class Watch:
         ignore: Iterable[Ignore] = (),
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
+        found: Callable[[int, Finding], None] | None = None,
     ) -> None:
         self.loops = LoopRegistry()
         self.heap = HeapView(self.loops, subjects, adapters)
-        self._log = FindingLog(strict=strict, ignore=ignore, locate=self.heap.path)
+        self._found = found
+        self._log = FindingLog(
+            strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
+        )
+        self._origin = threading.local()
+        self.children = ForkedChildren()
         self._witness = Witness()
         self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
         self._lock = threading.Lock()
@@ -73,6 +84,7 @@ class Watch:
                 yield patches
         finally:
             self._witness.stop()
+            self.children.close()
 
     def begin_pass(self, number: int) -> None:
         """What is seen from here on belongs to this pass (from 1)."""
@@ -98,8 +110,38 @@ class Watch:
         return tuple(self.heap.notes)
 
     def findings(self) -> tuple[Finding, ...]:
-        """What has been found so far."""
-        return self._log.findings()
+        """What has been found so far, in forked children too."""
+        return (*self._log.findings(), *self.children.findings())
+
+    def numbered(self) -> dict[int, Finding]:
+        """What has been found in this process, by a number that stays the same."""
+        return self._log.numbered()
+
+    def comes_from(self, origin: Origin | None) -> None:
+        """What is found in this thread from here on comes from there."""
+        self._origin.now = origin
+
+    def before_fork(self) -> None:
+        """Have a place ready where a forked child can write."""
+        self.children.expect()
+
+    def forked(self, parent: int) -> bool:
+        """Go on in a forked child, in writing: nobody will ask this copy for its findings.
+
+        Args:
+            parent: the parent's process id.
+        """
+        writer = self.children.writer()
+        if writer is None:
+            return False
+        self._lock = threading.Lock()
+        self.loops.forked(parent)
+        self._log.forked()
+        self._found = lambda number, finding: writer.write(
+            "finding", key=number, finding=wire.encode(finding)
+        )
+        self.comes_from(Origin(os.getpid(), "forked child"))
+        return True
 
     def observe(self, sighting: Sighting) -> None:
         """Number new loops, and pass everything to the detectors that judge it."""
@@ -115,7 +157,10 @@ class Watch:
 
     def _consult(self, detector: Detector, sighting: Sighting) -> None:
         try:
-            for observation in detector.observe(sighting):
+            for seen in detector.observe(sighting):
+                observation = self._placed(seen)
+                if observation is None:
+                    continue
                 self._log.add(observation, self.loops.pass_number)
                 self.heap.tell(observation.about)
                 if observation.error is not None:
@@ -131,3 +176,15 @@ class Watch:
                 LoopsafeWarning,
                 stacklevel=2,
             )
+
+    def _placed(self, seen: Observation) -> Observation | None:
+        """An observation with its origin, and under the rule for what a parent left."""
+        origin = getattr(self._origin, "now", None)
+        observation = as_inherited(seen)
+        if observation is None or origin is None:
+            return observation
+        return replace(observation, finding=replace(observation.finding, origin=origin))
+
+    def _tell(self, number: int, finding: Finding) -> None:
+        if self._found is not None:
+            self._found(number, finding)

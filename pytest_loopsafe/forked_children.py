@@ -1,0 +1,57 @@
+"""What forked children of watched code find, brought home to the watch of their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+
+from pytest_loopsafe.findings import Finding
+from pytest_loopsafe.spool import SpoolReader, SpoolWriter, fold
+
+
+class ForkedChildren:
+    """The spool that the children of one watch write to. It is made with the first child."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._reader: SpoolReader | None = None
+        self._owner = os.getpid()
+
+    def expect(self) -> None:
+        """A child is about to be forked."""
+        if self._folder is None:
+            with contextlib.suppress(OSError):  # then its findings are not seen, and it lives
+                self._folder = tempfile.mkdtemp(prefix="loopsafe-")
+                self._reader = SpoolReader(self._folder)
+
+    def writer(self) -> SpoolWriter | None:
+        """For a child: where to write; None where there is no place."""
+        try:
+            return SpoolWriter(self._folder, "forked child") if self._folder else None
+        except Exception:  # noqa: BLE001 - a fault of ours is never the code's
+            return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What all children have found so far."""
+        if self._reader is None:
+            return ()
+        if self._folder is not None:
+            self._reader.poll()
+        return fold(
+            finding for process in self._reader.processes for finding in process.findings.values()
+        )
+
+    @property
+    def reader(self) -> SpoolReader | None:
+        """All that the children have written; None as long as there was none."""
+        return self._reader
+
+    def close(self) -> None:
+        """Read for the last time and remove the folder; what a child finds later is lost."""
+        if self._folder is None or self._reader is None or os.getpid() != self._owner:
+            return
+        self._reader.poll()
+        folder, self._folder = self._folder, None
+        shutil.rmtree(folder, ignore_errors=True)

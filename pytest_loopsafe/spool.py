@@ -1,0 +1,267 @@
+"""What watched processes leave behind: a folder with one growing file for each of them.
+
+Every record is one line of JSON, handed to the operating system in one write before the code under
+test goes on. So whatever ends the process (``SIGKILL``, ``os._exit``, a crash in C), what it had
+found until then can be read. A pipe to the parent was rejected: it can fill up and stall the code
+under test, and what is still in it when the reader dies is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_loopsafe import wire
+from pytest_loopsafe.findings import Finding
+from pytest_loopsafe.loops import LoopInfo
+
+VERSION = 1
+SUFFIX = ".loopsafe.jsonl"
+RUN_FILE = "run.json"
+
+
+class SpoolError(RuntimeError):
+    """A spool cannot be written or read; the message names the path and what to do."""
+
+
+class SpoolWriter:
+    """Appends records to this process's own file.
+
+    Args:
+        folder: the spool; it must exist.
+        role: what the process is, ``worker child``; a few words for the reader.
+
+    Raises:
+        SpoolError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], role: str) -> None:
+        self.folder = Path(folder)
+        self.pid = os.getpid()
+        path = self.folder / f"{self.pid}-{time.time_ns()}{SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        try:
+            self._file = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise SpoolError(f"{folder}: cannot be written to: {error.strerror}") from None
+        self.write("process", version=VERSION, pid=self.pid, parent=os.getppid(), role=role)
+
+    def write(self, kind: str, **data: Any) -> None:
+        """Append one record."""
+        line = json.dumps({"kind": kind, **data}, default=repr) + "\n"
+        os.write(self._file, line.encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Give the file back; nothing is left to be written, it is only a descriptor."""
+        os.close(self._file)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the processes that write to a spool are asked to do.
+
+    Attributes:
+        run: names the run; a process that sees a new name begins anew.
+        strict: count warnings as errors.
+        ignore: rules to leave out, as text.
+        timeout: seconds that one invocation may take; None for no limit.
+    """
+
+    run: str = ""
+    strict: bool = False
+    ignore: tuple[str, ...] = ()
+    timeout: float | None = None
+
+    def write(self, folder: Path) -> None:
+        """Ask all who read this folder, from now on."""
+        unfinished = folder / f"{RUN_FILE}.unfinished"
+        unfinished.write_text(json.dumps(wire.encode(self)))
+        os.replace(unfinished, folder / RUN_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRequest:
+        """What is asked now; where nobody asks, to watch for ever and without a limit."""
+        try:
+            return wire.decode(cls, json.loads((folder / RUN_FILE).read_text()))
+        except FileNotFoundError:
+            return cls()
+
+
+@dataclass
+class Invocation:
+    """One call of a task, or one pass, in one process.
+
+    Attributes:
+        process: where it ran.
+        run: the run that it belonged to.
+        number: which of its process's calls in this run it was, from 1.
+        task: the task's name.
+        id: the task's id.
+        state: ``RUNNING``, and then what Celery calls it: ``SUCCESS``, ``FAILURE``, ``RETRY``, ...
+        error: the exception that left it, as text.
+    """
+
+    process: ProcessRecord
+    run: str
+    number: int
+    task: str
+    id: str
+    state: str = "RUNNING"
+    error: str | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process died under it."""
+        return self.state == "RUNNING" and not self.process.alive()
+
+
+@dataclass
+class ProcessRecord:
+    """What one process has left so far."""
+
+    pid: int
+    parent: int
+    role: str
+    findings: dict[tuple[str, int], Finding] = field(default_factory=dict)
+    loops: dict[str, dict[int, LoopInfo]] = field(default_factory=dict)
+    lines: list[tuple[str, Any]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    ended_runs: set[str] = field(default_factory=set)
+    exited: bool = False
+    data: list[dict[str, Any]] = field(default_factory=list)
+
+    def alive(self) -> bool:
+        """Whether the process still runs, as far as this machine can tell."""
+        if self.exited:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return not _is_zombie(self.pid)
+
+
+class SpoolReader:
+    """Reads a spool while it grows.
+
+    Attributes:
+        processes: what each process has left, in the order in which they began.
+        invocations: all calls, in the order in which they were read.
+        published: ids of the tasks that were sent by watched code, each with its name; those for
+            a later time are left out.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        self._read: dict[Path, int] = {}
+        self._by_file: dict[Path, ProcessRecord] = {}
+        self.invocations: list[Invocation] = []
+        self.published: dict[str, str] = {}
+        self.bad_lines = 0
+
+    @property
+    def processes(self) -> tuple[ProcessRecord, ...]:
+        """What each process has left so far."""
+        return tuple(self._by_file.values())
+
+    def poll(self) -> bool:
+        """Read what is new; False where there was nothing.
+
+        Raises:
+            SpoolError: the folder is not there.
+        """
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError as error:
+            raise SpoolError(f"{self._folder}: cannot be read: {error.strerror}") from None
+        new = False
+        for name in names:
+            if name.endswith(SUFFIX):
+                new |= self._poll_file(self._folder / name)
+        return new
+
+    def _poll_file(self, path: Path) -> bool:
+        begin = self._read.get(path, 0)
+        if path.stat().st_size <= begin:
+            return False
+        with path.open("rb") as file:
+            file.seek(begin)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1  # what comes after is being written, or was cut off
+        self._read[path] = begin + whole
+        for line in data[:whole].splitlines():
+            try:
+                self._take(path, json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                self.bad_lines += 1
+        return whole > 0
+
+    def _take(self, path: Path, record: dict[str, Any]) -> None:
+        kind = record.pop("kind")
+        if kind == "process":
+            self._by_file[path] = ProcessRecord(record["pid"], record["parent"], record["role"])
+            return
+        process = self._by_file[path]
+        run = record.get("run", "")
+        if kind == "began":
+            self.invocations.append(
+                Invocation(process, run, record["number"], record["task"], record["id"])
+            )
+        elif kind == "ended":
+            for one in reversed(self.invocations):
+                if one.process is process and (one.run, one.number) == (run, record["number"]):
+                    one.state, one.error = record["state"], record["error"]
+                    break
+        elif kind == "finding":
+            finding = wire.decode(Finding, record["finding"])
+            process.findings[run, record["key"]] = finding
+        elif kind == "loops":
+            known = process.loops.setdefault(run, {})
+            for data in record["loops"]:
+                info = wire.decode(LoopInfo, data)
+                known[info.number] = info
+        elif kind == "published":
+            self.published.setdefault(record["id"], record["task"])
+        elif kind == "note":
+            process.notes.append((run, record["text"]))
+        elif kind == "run_ended":
+            process.ended_runs.add(run)
+        elif kind == "exit":
+            process.exited = True
+        else:
+            process.data.append({"kind": kind, **record})
+
+
+def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One hazard that several processes met is one finding, with the sum of its counts."""
+    folded: dict[object, Finding] = {}
+    for finding in findings:
+        site = finding.site
+        key = (finding.code, (site.file, site.line) if site else finding.message, finding.owner)
+        known = folded.get(key)
+        if known is None:
+            folded[key] = finding
+            continue
+        folded[key] = replace(
+            known,
+            count=known.count + finding.count,
+            passes=tuple(sorted({*known.passes, *finding.passes})),
+            swallowed=known.swallowed and finding.swallowed,
+        )
+    return tuple(folded.values())
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to ask how; Linux says so."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
