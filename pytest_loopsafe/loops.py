@@ -11,6 +11,7 @@ import asyncio
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import CodeType
 
@@ -98,7 +99,11 @@ class LoopRegistry:
         for entry in self._by_id.values():
             entry.info = replace(entry.info, inherited=True)
             self._entries[entry.info.number] = entry
-        for loop in all_loops():
+        self.inherit(all_loops(), parent)
+
+    def inherit(self, loops: Iterable[asyncio.AbstractEventLoop], parent: int) -> None:
+        """Take note that these loops were made in the process's parent."""
+        for loop in loops:
             info = replace(self.of(loop), pid=parent, inherited=True)
             self._by_id[id(loop)].info = info
 

@@ -25,11 +25,12 @@ URL = "loopsafe://"
 _counter = itertools.count()
 
 
-def options(folder: str, poll: float = 0.005) -> dict[str, Any]:
+def options(folder: str, queue: str, poll: float = 0.005) -> dict[str, Any]:
     """The ``broker_transport_options`` that keep all messages in one folder.
 
     Args:
         folder: an existing folder.
+        queue: where all tasks go, whatever queue they are meant for: there is one worker.
         poll: seconds between two looks into it.
     """
     return {
@@ -37,6 +38,7 @@ def options(folder: str, poll: float = 0.005) -> dict[str, Any]:
         "data_folder_out": folder,
         "control_folder": os.path.join(folder, "exchanges"),
         "polling_interval": poll,
+        "queue_of_all_tasks": queue,
     }
 
 
@@ -44,6 +46,8 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
     """kombu's, with messages that come whole and in order."""
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+        if "task" in payload.get("headers", {}):
+            queue = self.transport_options["queue_of_all_tasks"]
         # The clock is the machine's, not the process's: parent and children send in one order.
         stamp = f"{time.monotonic_ns():020d}-{os.getpid()}-{next(_counter)}"
         unfinished = os.path.join(self.data_folder_out, f"{stamp}.unfinished")
