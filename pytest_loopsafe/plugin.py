@@ -19,11 +19,18 @@ from pytest_loopsafe import marker
 
 if TYPE_CHECKING:
     from pytest_loopsafe.adapters.base import Adapter
+    from pytest_loopsafe.celery_fixture import LoopsafeCelery
     from pytest_loopsafe.fixture import LoopRunner
     from pytest_loopsafe.session import LoopsafeSession
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
-_FIXTURES = frozenset({"loopsafe_runner"})
+_WORKERS = pytest.StashKey[Any]()
+_FIXTURES = frozenset({"loopsafe_runner", "loopsafe_celery"})
+_CELERY_INI = {
+    "app": "the Celery app, as package.module:app.",
+    "broker": "the URL of a broker (the embedded one).",
+    "backend": "the URL of a result backend (a temporary folder).",
+}
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -55,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write what was found in every watched test to this file, as JSON.",
     )
     marker.add_ini_options(parser)
+    for name, text in _CELERY_INI.items():
+        parser.addini(f"loopsafe_celery_{name}", f"for loopsafe_celery: {text}", default=None)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-xdist has said what it is going to do
@@ -115,6 +124,57 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
         session.last_word,
         session.adapters,
     )
+
+
+@pytest.fixture
+def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
+    """Run Celery tasks in a real worker, and fail on what crosses its event loops."""
+    try:
+        from pytest_loopsafe.celery_fixture import LoopsafeCelery, Workers  # only when it is used
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
+            raise
+        pytest.fail(
+            "the fixture loopsafe_celery needs Celery: pip install 'pytest-loopsafe[celery]'",
+            pytrace=False,
+        )
+    config = request.config
+    session = _wake(config)
+    item: Any = request.node
+    if _WORKERS not in config.stash:
+        config.stash[_WORKERS] = workers = Workers()
+        config.add_cleanup(workers.stop)
+    return LoopsafeCelery(
+        marker.defaults(config),
+        lambda run: session.started(item, run),
+        config.stash[_WORKERS],
+        lambda: _celery_app(request),
+        config.getini("loopsafe_celery_broker"),
+        config.getini("loopsafe_celery_backend"),
+    )
+
+
+def _celery_app(request: pytest.FixtureRequest) -> Any:
+    """The project's Celery app: the test's own, else the ini option's, else the fixture's."""
+    name = request.config.getini("loopsafe_celery_app")
+    if "celery_app" in request.fixturenames or not name:
+        try:
+            return request.getfixturevalue("celery_app")
+        except pytest.FixtureLookupError:
+            return None
+    module, _, attribute = name.partition(":")
+    try:
+        import importlib
+
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(
+            f"ini option loopsafe_celery_app: {name!r} leads nowhere ({error}); give "
+            "package.module:app"
+        ) from None
+    return found
 
 
 @pytest.fixture

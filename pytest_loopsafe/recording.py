@@ -125,9 +125,9 @@ class Recorder:
             if self._end_asked and not self._under_way:
                 self.end_run()
 
-    def published(self, task: str, task_id: str) -> None:
-        """Watched code has sent a task that is to run soon."""
-        self._spool.write("published", run=self._run, task=task, id=task_id)
+    def published(self, task: str, task_id: str, eta: str | None) -> None:
+        """Watched code has sent a task, which is to run at once or at `eta`."""
+        self._spool.write("published", run=self._run, task=task, id=task_id, eta=eta)
 
     def end_run(self) -> None:
         """Judge what is left at the end of all calls, and stop watching."""

@@ -90,6 +90,8 @@ def render_finding(
     for stack in births:
         if stack.site is not None and not stack.site.library:
             text.add(f"  {stack.title}: {place(stack.site)} in {stack.site.function}")
+    if finding.origin:
+        text.add(f"  seen in:   {finding.origin}")
     if finding.swallowed:
         text.add(f"  swallowed: {_hidden_by(finding)}")
     if finding.owner:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_loopsafe.findings import Finding
+from pytest_loopsafe.findings import Finding, Origin
 from pytest_loopsafe.loops import LoopInfo
 
 
@@ -18,11 +18,13 @@ class PassOutcome:
         number: from 1.
         value: what the code returned; a list of that with ``concurrency`` above 1.
         error: the exception that left the pass, or None.
+        origin: the process and the Celery task, where it ran in another process.
     """
 
     number: int
     value: Any = None
     error: BaseException | None = None
+    origin: Origin | None = None
 
 
 class LoopReport:

@@ -69,6 +69,9 @@ class Ignore:
             )
         return cls(prefix, owner or None)
 
+    def __str__(self) -> str:
+        return f"{self.prefix}:{self.owner}" if self.owner is not None else self.prefix
+
     def matches(self, code: str, owner: str | None) -> bool:
         """Whether a finding of this code, held at this owner path, is to be left out."""
         if not code.startswith(self.prefix):

@@ -120,6 +120,15 @@ class Invocation:
         return self.state == "RUNNING" and not self.process.alive()
 
 
+@dataclass(frozen=True)
+class Publication:
+    """A task that watched code has sent: in which run, its name, and when it is to run."""
+
+    run: str
+    task: str
+    eta: str | None
+
+
 @dataclass
 class ProcessRecord:
     """What one process has left so far."""
@@ -154,8 +163,7 @@ class SpoolReader:
     Attributes:
         processes: what each process has left, in the order in which they began.
         invocations: all calls, in the order in which they were read.
-        published: ids of the tasks that were sent by watched code, each with its name; those for
-            a later time are left out.
+        published: what watched code has sent, by id.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -163,7 +171,7 @@ class SpoolReader:
         self._read: dict[Path, int] = {}
         self._by_file: dict[Path, ProcessRecord] = {}
         self.invocations: list[Invocation] = []
-        self.published: dict[str, str] = {}
+        self.published: dict[str, Publication] = {}
         self.bad_lines = 0
 
     @property
@@ -228,7 +236,7 @@ class SpoolReader:
                 info = wire.decode(LoopInfo, data)
                 known[info.number] = info
         elif kind == "published":
-            self.published.setdefault(record["id"], record["task"])
+            self.published[record["id"]] = Publication(run, record["task"], record["eta"])
         elif kind == "note":
             process.notes.append((run, record["text"]))
         elif kind == "run_ended":

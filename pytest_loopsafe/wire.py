@@ -46,8 +46,8 @@ def _decode(kind: Any, data: Any) -> Any:
     if origin is tuple:
         inner = typing.get_args(kind)[0]
         return tuple(_decode(inner, one) for one in data)
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(typing.cast("type", kind))
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = _hints(kind)
         known = {field.name for field in dataclasses.fields(kind)}
         return kind(
             **{

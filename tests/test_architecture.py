@@ -8,17 +8,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ON_TOP = {"plugin", "session", "marker", "fixture", "terminal", "newhooks"}
+ON_TOP = {"plugin", "session", "marker", "fixture", "terminal", "newhooks", "celery_fixture"}
 BOTTOM_UP = (
     {"rules", "cpython", "stacks", "loops", "heap", "recipes"},
     {"findings", "settings", "links", "adapters"},
-    {"owners", "bindings", "notes", "swallowing", "instrumentation"},
+    {"owners", "bindings", "notes", "swallowing", "instrumentation", "wire"},
+    {"spool"},
     {"heap_view", "scheduling", "loop_births", "loop_lives", "connections", "resource_lives"},
     {"primitive_use"},
     {"detectors"},
-    {"canary", "watching", "report", "addresses", "redis_server", "watchdog"},
-    {"schedules", "rendering"},
-    {"runner"},
+    {"canary", "forked_children"},
+    {"watching", "report", "addresses", "redis_server", "watchdog"},
+    {"schedules", "rendering", "recording"},
+    {"runner", "celery"},
     {"api", "rebinding"},
     ON_TOP,
 )

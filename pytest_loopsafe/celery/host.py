@@ -10,6 +10,7 @@ all tasks are there, whatever is changed is changed there alone, and nothing is 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 from pytest_loopsafe.celery import broker
 from pytest_loopsafe.instrumentation import PROCESS
+from pytest_loopsafe.spool import RunRequest
 
 READY_TIMEOUT = 20.0
 STOP_TIMEOUT = 5.0
@@ -63,24 +65,25 @@ class Worker:
     Args:
         app: the user's Celery app; it is not changed.
         kind: how the worker is to run.
+        request: the first run; what its children do before their first task belongs to it.
 
     Raises:
         WorkerError: it does not come up.
     """
 
-    def __init__(self, app: Any, kind: WorkerKind) -> None:
+    def __init__(self, app: Any, kind: WorkerKind, request: RunRequest) -> None:
         self.app = app
         self.kind = kind
         self.queue = "loopsafe" if kind.broker is None else f"loopsafe-{uuid.uuid4()}"
         self.tasks = frozenset(app.tasks)
-        self.environ = _environ()
+        self.environ = environment()
         self._open = ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="loopsafe-celery-"))
         self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.spool = self.folder / "spool"
         for name in ("spool", "messages", "results"):
             (self.folder / name).mkdir()
-        self._open.enter_context(broker.known())
+        request.write(self.spool)
         try:
             self.pid = self._fork()
             self._wait_until_ready()
@@ -121,6 +124,11 @@ class Worker:
         with suppress(OSError):
             return (self.folder / "worker.log").read_text(errors="replace")[-4000:]
         return ""
+
+    def how_it_died(self, pid: int) -> str:
+        """What the main process said of a child's end, `` (signal 9 (SIGKILL))``; or nothing."""
+        found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
+        return f" ({found[-1]})" if found else ""
 
     def stop(self) -> None:
         """Stop the worker and its children, in order if they let themselves, and clean up."""
@@ -242,7 +250,7 @@ class Worker:
             time.sleep(0.002)
 
 
-def _environ() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment, without what pytest writes there for each test."""
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 

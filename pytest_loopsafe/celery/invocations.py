@@ -42,7 +42,7 @@ class Invocations:
             (signals.worker_shutdown, self._exit),
             (signals.task_prerun, self._prerun),
             (signals.task_postrun, self._postrun),
-            (signals.after_task_publish, self._published),
+            (signals.before_task_publish, self._published),
         ):
             signal.connect(handler, weak=False)
 
@@ -67,7 +67,7 @@ class Invocations:
             self._recorder.arm()
         except SpoolError as error:
             # A worker must not die of it: it serves people, and this is a watcher's trouble.
-            print(f"pytest-loopsafe: {error}. This worker is not watched.", file=sys.stderr)
+            sys.stderr.write(f"pytest-loopsafe: {error}. This worker is not watched.\n")
 
     def _prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
         if self._recorder is not None:
@@ -79,8 +79,8 @@ class Invocations:
             self._recorder.ended(str(state), error)
 
     def _published(self, sender: Any = None, headers: Any = None, **_: Any) -> None:
-        if self._recorder is not None and headers and not headers.get("eta"):
-            self._recorder.published(str(sender), str(headers.get("id")))
+        if self._recorder is not None and headers and "id" in headers:
+            self._recorder.published(str(sender), str(headers["id"]), headers.get("eta"))
 
     def _exit(self, **_: Any) -> None:
         if self._recorder is not None:

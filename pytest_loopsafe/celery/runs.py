@@ -1,0 +1,269 @@
+"""One run of tasks in a worker: send, follow in the spool until all is done, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pytest_loopsafe.celery.client import Client
+from pytest_loopsafe.celery.host import Worker
+from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.recording import END_RUN
+from pytest_loopsafe.report import LoopReport, PassOutcome
+from pytest_loopsafe.settings import Settings
+from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader, fold
+
+_POLL = 0.002
+_GRACE = 2.0
+"""Seconds for a process to answer."""
+_REDELIVERY = 0.5
+"""Seconds for a task that was lost with its child to be given to another one. Where Celery does so
+(acks_late with reject_on_worker_lost), it waits ten seconds first, which a test need not."""
+
+
+class CeleryRun:
+    """Tasks run in one worker.
+
+    Args:
+        worker: where; it runs nothing else meanwhile.
+        client: sends to it.
+        request: what its processes have been asked to do.
+        settings: for the report.
+    """
+
+    def __init__(
+        self, worker: Worker, client: Client, request: RunRequest, settings: Settings
+    ) -> None:
+        self._worker = worker
+        self._client = client
+        self._request = request
+        self._settings = settings
+        self._reader = SpoolReader(worker.spool)
+        self._notes: dict[str, None] = {}
+        self._sent: dict[str, str | None] = {}
+        self._lost_at: dict[str, float] = {}
+        self.report = LoopReport(self._findings, self._loops, "celery")
+
+    def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
+        """Send the signatures and wait until all that they set off has ended.
+
+        Args:
+            signatures: of tasks, chains, groups and chords.
+            together: send all at once; else each when the one before has ended.
+        """
+        self._reader.poll()
+        try:
+            with self._client.sending():
+                for signature in signatures:
+                    self._sent |= self._client.send(signature)
+                    if not together and not self._wait():
+                        break
+                else:
+                    if together:
+                        self._wait()
+            self._end_run()
+        finally:
+            self._reader.poll()
+            self.report.passes = tuple(self._outcomes())
+            self._note_deaths()
+            self.report.notes = tuple(self._notes)
+        return self.report
+
+    # -- following -------------------------------------------------------------------------
+
+    def _wait(self) -> bool:
+        """Wait until nothing is under way; False where it is no use to go on."""
+        limit = self._settings.timeout + 2 * _GRACE
+        last_news = time.monotonic()
+        looked = 0.0
+        while True:
+            if self._reader.poll():
+                last_news = time.monotonic()
+            pending = [one for one in self._expected() if not self._is_over(one)]
+            if not pending:
+                return not self._hung()  # the next call would most likely hang as long again
+            now = time.monotonic()
+            if now - looked > 0.1:
+                looked = now
+                # Tasks that never begin (expired, revoked, unknown) are known to the backend.
+                pending = [one for one in pending if not self._is_settled(one)]
+                if not pending:
+                    return True
+                if not self._worker.alive():
+                    self._note(f"the worker is gone. It said last:\n{self._worker.log()}")
+                    return False
+            if now - last_news > limit:
+                for one in pending:
+                    self._note(
+                        f"task {self._name_of(one)} (id {one}) had not ended after {limit:g} s "
+                        "without any news of it"
+                    )
+                return False
+            time.sleep(_POLL)
+
+    def _expected(self) -> list[str]:
+        sent = dict(self._sent)
+        for task_id, publication in self._reader.published.items():
+            if publication.run == self._request.run:
+                sent[task_id] = publication.eta
+        return [task_id for task_id, eta in sent.items() if self._is_soon(task_id, eta)]
+
+    def _is_soon(self, task_id: str, eta: str | None) -> bool:
+        if eta is None:
+            return True
+        when = datetime.fromisoformat(eta)
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        if (when - datetime.now(UTC)).total_seconds() <= self._settings.timeout:
+            return True
+        self._note(
+            f"task {self._name_of(task_id)} (id {task_id}) is to run at {eta}, later than the "
+            f"timeout of {self._settings.timeout:g} s: not waited for"
+        )
+        return False
+
+    def _is_over(self, task_id: str) -> bool:
+        last = self._last_call(task_id)
+        if last is None or last.state == "RETRY":
+            return False
+        if not last.lost:
+            return last.state != "RUNNING"
+        # Lost with its process. Celery may give it to another child (acks_late): wait for that.
+        since = self._lost_at.setdefault(task_id, time.monotonic())
+        return self._is_settled(task_id) or time.monotonic() - since > _REDELIVERY
+
+    def _is_settled(self, task_id: str) -> bool:
+        with suppress(Exception):  # a backend that cannot tell
+            return self._client.outcome(task_id) is not None
+        return False
+
+    def _last_call(self, task_id: str) -> Invocation | None:
+        return next((one for one in reversed(self._calls()) if one.id == task_id), None)
+
+    def _calls(self) -> list[Invocation]:
+        return [one for one in self._reader.invocations if one.run == self._request.run]
+
+    def _name_of(self, task_id: str) -> str:
+        last = self._last_call(task_id)
+        if last is not None:
+            return last.task
+        publication = self._reader.published.get(task_id)
+        return publication.task if publication is not None else "sent by the test"
+
+    def _hung(self) -> set[int]:
+        found = [finding for finding in self._findings() if finding.code == "LS106"]
+        return {number for finding in found for number in finding.passes}
+
+    def _end_run(self) -> None:
+        """Have each process judge what is left, and wait until it has said so."""
+        asked = [one for one in self._processes() if one.alive()]
+        if END_RUN is None:
+            return
+        for process in asked:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, END_RUN)
+        deadline = time.monotonic() + _GRACE
+        while any(not self._has_ended(one) for one in asked):
+            if time.monotonic() > deadline:
+                self._note(
+                    "a worker process did not answer when asked for what it had left: what is "
+                    "judged at the end of a run (LS206, LS304, LS305) may be missing"
+                )
+                return
+            if not self._reader.poll():
+                time.sleep(_POLL)
+
+    def _has_ended(self, process: ProcessRecord) -> bool:
+        return self._request.run in process.ended_runs or not process.alive()
+
+    # -- reporting -------------------------------------------------------------------------
+
+    def _processes(self) -> list[ProcessRecord]:
+        """Those that had a part in this run."""
+        ran = {id(one.process) for one in self._calls()}
+        return [
+            one
+            for one in self._reader.processes
+            if id(one) in ran or any(run == self._request.run for run, _ in one.findings)
+        ]
+
+    def _findings(self) -> tuple[Finding, ...]:
+        self._reader.poll()
+        numbers = {
+            (id(one.process), one.number): number for number, one in enumerate(self._calls(), 1)
+        }
+        return fold(
+            replace(
+                finding,
+                passes=tuple(numbers.get((id(process), one), 0) for one in finding.passes),
+            )
+            for process in self._reader.processes
+            for (run, _), finding in process.findings.items()
+            if run == self._request.run
+        )
+
+    def _loops(self) -> tuple[LoopInfo, ...]:
+        return tuple(
+            info
+            for process in self._reader.processes
+            for info in process.loops.get(self._request.run, {}).values()
+        )
+
+    def _outcomes(self) -> Iterator[PassOutcome]:
+        last = {one.id: one for one in self._calls()}
+        for number, call in enumerate(self._calls(), 1):
+            process = call.process
+            origin = Origin(process.pid, process.role, call.task, call.id, call.number)
+            value, error = None, None
+            if last[call.id] is call:
+                with suppress(Exception):
+                    value, error = self._client.outcome(call.id) or (None, None)
+            if error is None and number in self._hung():
+                error = TimeoutError(f"call {number} did not end in {self._settings.timeout:g} s")
+            elif error is None and call.state == "RUNNING":
+                error = _LostError(
+                    f"{process.role} {process.pid} died while it ran task {call.task}"
+                )
+            elif error is None and call.error is not None:
+                error = _TaskError(call.error)
+            yield PassOutcome(number, value, error, origin)
+
+    def _note_deaths(self) -> None:
+        calls = self._calls()
+        for process in self._processes():
+            if process.alive():
+                continue
+            own = [one for one in calls if one.process is process]
+            who = f"{process.role} {process.pid}"
+            how = self._worker.how_it_died(process.pid)
+            if own and own[-1].state == "RUNNING":
+                one = own[-1]
+                self._note(
+                    f"{who} died{how} while it ran task {one.task} (id {one.id}, call {one.number} "
+                    "in it); what it had found until then is in this report"
+                )
+            else:
+                end = "ended in order" if process.exited else "died"
+                self._note(f"{who} {end}{how} after {len(own)} of {len(calls)} calls")
+        if self._reader.bad_lines:
+            self._note(f"{self._reader.bad_lines} lines of the spool could not be read")
+        for process in self._processes():
+            for run, text in process.notes:
+                if run == self._request.run:
+                    self._note(text)
+
+    def _note(self, text: str) -> None:
+        self._notes[text] = None
+
+
+class _TaskError(RuntimeError):
+    """A task's own exception, where the result backend has no more than its text."""
+
+
+class _LostError(RuntimeError):
+    """A task whose process died under it."""
