@@ -75,6 +75,7 @@ class LoopRegistry:
         self._lock = threading.Lock()
         self._by_id: dict[int, _Entry] = {}
         self._infos: list[LoopInfo] = []
+        self._made = 0
         self._entries: dict[int, _Entry] = {}
         self._earlier = 0
         self._pass_number = 1
@@ -113,7 +114,8 @@ class LoopRegistry:
             entry = self._by_id.get(id(loop))
             if entry is not None and entry.ref is not None and entry.ref() is loop:
                 return entry.info  # a class whose __init__ calls its base's: one birth
-            info = self._describe(loop, len(self._infos) + 1, created)
+            self._made += 1
+            info = self._describe(loop, self._made, created)
             self._infos.append(info)
             self._enter(loop, info)
             return info
@@ -180,6 +182,37 @@ class LoopRegistry:
         """All loops made during the test, in order."""
         with self._lock:
             return tuple(self._infos)
+
+    def made_after(self, number: int) -> tuple[LoopInfo, ...]:
+        """The loops made after the one with this number, in order."""
+        with self._lock:
+            return tuple(info for info in self._infos if info.number > number)
+
+    def forget(self, keep: int) -> None:
+        """Let go of what is known of loops that are gone, but for the last ones.
+
+        For processes that run for days: there each loop would leave its stack behind.
+
+        Args:
+            keep: how many of the last loops to remember in any case.
+        """
+        with self._lock:
+            if len(self._infos) <= 2 * keep:
+                return
+            old, last = self._infos[:-keep], self._infos[-keep:]
+            kept = [info for info in old if self._exists(info)]
+            for info in set(old).difference(kept):
+                del self._entries[info.number]
+            self._by_id = {
+                address: entry
+                for address, entry in self._by_id.items()
+                if entry.info.number in self._entries
+            }
+            self._infos = kept + last
+
+    def _exists(self, info: LoopInfo) -> bool:
+        ref = self._entries[info.number].ref
+        return ref is None or ref() is not None
 
     def alive(self) -> list[asyncio.AbstractEventLoop]:
         """The loops that still exist. For the moment only: do not keep the list."""

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +33,10 @@ from pytest_loopsafe.watching import Watch
 END_RUN = getattr(signal, "SIGURG", None)
 """Asks a process to judge what is left and to end the run. By default it is ignored, so a process
 that does not listen is not harmed; no library is known to use it."""
+
+
+_LOOPS_KEPT = 100
+"""How many loops a process that serves for days remembers. Those that still exist always count."""
 
 
 class _Call:
@@ -68,7 +73,7 @@ class Recorder:
         self._armed = ExitStack()
         self._request = RunRequest()
         self._written: dict[int, Finding] = {}
-        self._loops_written = 0
+        self._last_loop = 0
         self._calls = 0
         self._under_way = 0
         self._end_asked = False
@@ -156,7 +161,7 @@ class Recorder:
 
     def _begin_run(self, request: RunRequest) -> None:
         self._run, self._request = request.run, request
-        self._written, self._loops_written, self._calls = {}, 0, 0
+        self._written, self._last_loop, self._calls = {}, 0, 0
         watch = Watch(
             strict=request.strict, ignore=parse_ignores(request.ignore), found=self._found
         )
@@ -182,10 +187,13 @@ class Recorder:
         for number, finding in watch.numbered().items():
             if self._written.get(number) != finding:
                 self._found(number, finding)
-        loops = watch.loops.made()[self._loops_written :]
+        loops = watch.loops.made_after(self._last_loop)
         if loops:
-            self._loops_written += len(loops)
+            self._last_loop = loops[-1].number
+            if not self._run:  # for days on end: what a finding says of its loops is enough
+                loops = tuple(replace(info, created=()) for info in loops)
             self._spool.write("loops", run=self._run, loops=wire.encode(loops))
+        watch.loops.forget(keep=_LOOPS_KEPT)
 
     def _on_end_run(self, number: int, frame: FrameType | None) -> None:
         # A handler runs between two instructions of the main thread: where that is in the middle

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,14 @@ class SpoolWriter:
             self._file = os.open(path, flags, 0o600)
         except OSError as error:
             raise SpoolError(f"{folder}: cannot be written to: {error.strerror}") from None
-        self.write("process", version=VERSION, pid=self.pid, parent=os.getppid(), role=role)
+        self.write(
+            "process",
+            version=VERSION,
+            pid=self.pid,
+            parent=os.getppid(),
+            role=role,
+            host=platform.node(),
+        )
 
     def write(self, kind: str, **data: Any) -> None:
         """Append one record."""
@@ -136,6 +144,7 @@ class ProcessRecord:
     pid: int
     parent: int
     role: str
+    host: str = ""
     findings: dict[tuple[str, int], Finding] = field(default_factory=dict)
     loops: dict[str, dict[int, LoopInfo]] = field(default_factory=dict)
     lines: list[tuple[str, Any]] = field(default_factory=list)
@@ -144,10 +153,15 @@ class ProcessRecord:
     exited: bool = False
     data: list[dict[str, Any]] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return f"{self.role} {self.pid}"
+
     def alive(self) -> bool:
-        """Whether the process still runs, as far as this machine can tell."""
+        """Whether the process still runs; True for one of another machine that has not said."""
         if self.exited:
             return False
+        if self.host != platform.node():
+            return True
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -195,6 +209,76 @@ class SpoolReader:
                 new |= self._poll_file(self._folder / name)
         return new
 
+    def calls(self, run: str | None = None) -> list[Invocation]:
+        """The calls of one run, or of all."""
+        return [one for one in self.invocations if run in (None, one.run)]
+
+    def findings(self, run: str | None = None) -> tuple[Finding, ...]:
+        """What was found in one run, or in all.
+
+        `Finding.passes` are positions in `calls`, from 1; calls that are not there are left out.
+        """
+        positions = {
+            (id(one.process), one.run, one.number): position
+            for position, one in enumerate(self.calls(run), 1)
+        }
+        return fold(
+            replace(
+                finding,
+                passes=tuple(
+                    position
+                    for number in finding.passes
+                    if (position := positions.get((id(process), of_run, number))) is not None
+                ),
+            )
+            for process in self.processes
+            for (of_run, _), finding in process.findings.items()
+            if run in (None, of_run)
+        )
+
+    def loops(self, run: str | None = None) -> tuple[LoopInfo, ...]:
+        """The loops of one run, or of all."""
+        return tuple(
+            info
+            for process in self.processes
+            for of_run, infos in process.loops.items()
+            if run in (None, of_run)
+            for info in infos.values()
+        )
+
+    def notes(self, run: str | None = None) -> Iterator[str]:
+        """What could not be seen, and what could not be read."""
+        for process in self.processes:
+            for of_run, text in process.notes:
+                if run in (None, of_run):
+                    yield text
+        if self.bad_lines:
+            yield f"{self.bad_lines} lines of the spool could not be read"
+
+    def deaths(
+        self, run: str | None = None, how: Callable[[int], str] = lambda pid: ""
+    ) -> Iterator[str]:
+        """Which processes that ran a part of the run have ended, and when.
+
+        Args:
+            run: one run, or all.
+            how: tells of a process's end what is known, `` (signal 9)``, or nothing.
+        """
+        calls = self.calls(run)
+        for process in self.processes:
+            own = [one for one in calls if one.process is process]
+            if process.alive() or not own:
+                continue
+            last = own[-1]
+            if last.state == "RUNNING":
+                yield (
+                    f"{process} died{how(process.pid)} while it ran task {last.task} (id {last.id},"
+                    f" call {last.number} in it); what it had found until then is in this report"
+                )
+            else:
+                end = "ended in order" if process.exited else "died"
+                yield f"{process} {end}{how(process.pid)} after {len(own)} of {len(calls)} calls"
+
     def _poll_file(self, path: Path) -> bool:
         begin = self._read.get(path, 0)
         if path.stat().st_size <= begin:
@@ -214,7 +298,11 @@ class SpoolReader:
     def _take(self, path: Path, record: dict[str, Any]) -> None:
         kind = record.pop("kind")
         if kind == "process":
-            self._by_file[path] = ProcessRecord(record["pid"], record["parent"], record["role"])
+            if record["version"] != VERSION:
+                raise ValueError(record["version"])
+            self._by_file[path] = ProcessRecord(
+                record["pid"], record["parent"], record["role"], record["host"]
+            )
             return
         process = self._by_file[path]
         run = record.get("run", "")

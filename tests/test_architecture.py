@@ -20,8 +20,8 @@ BOTTOM_UP = (
     {"canary", "forked_children"},
     {"watching", "report", "addresses", "redis_server", "watchdog"},
     {"schedules", "rendering", "recording"},
-    {"runner", "celery"},
-    {"api", "rebinding"},
+    {"runner", "workers"},
+    {"api", "rebinding", "celery", "__main__"},
     ON_TOP,
 )
 LEVEL = {name: level for level, names in enumerate(BOTTOM_UP) for name in names}

@@ -6,18 +6,16 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_loopsafe.celery.client import Client
-from pytest_loopsafe.celery.host import Worker
+from pytest_loopsafe.workers.client import Client
+from pytest_loopsafe.workers.host import Worker
 from pytest_loopsafe.findings import Finding, Origin
-from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.recording import END_RUN
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings
-from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader, fold
+from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader
 
 _POLL = 0.002
 _GRACE = 2.0
@@ -48,7 +46,7 @@ class CeleryRun:
         self._notes: dict[str, None] = {}
         self._sent: dict[str, str | None] = {}
         self._lost_at: dict[str, float] = {}
-        self.report = LoopReport(self._findings, self._loops, "celery")
+        self.report = LoopReport(self._findings, lambda: self._reader.loops(request.run), "celery")
 
     def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
         """Send the signatures and wait until all that they set off has ended.
@@ -71,8 +69,9 @@ class CeleryRun:
         finally:
             self._reader.poll()
             self.report.passes = tuple(self._outcomes())
-            self._note_deaths()
-            self.report.notes = tuple(self._notes)
+            run = self._request.run
+            notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
+            self.report.notes = (*self._notes, *notes)
         return self.report
 
     # -- following -------------------------------------------------------------------------
@@ -146,7 +145,11 @@ class CeleryRun:
         return next((one for one in reversed(self._calls()) if one.id == task_id), None)
 
     def _calls(self) -> list[Invocation]:
-        return [one for one in self._reader.invocations if one.run == self._request.run]
+        return self._reader.calls(self._request.run)
+
+    def _findings(self) -> tuple[Finding, ...]:
+        self._reader.poll()
+        return self._reader.findings(self._request.run)
 
     def _name_of(self, task_id: str) -> str:
         last = self._last_call(task_id)
@@ -161,7 +164,8 @@ class CeleryRun:
 
     def _end_run(self) -> None:
         """Have each process judge what is left, and wait until it has said so."""
-        asked = [one for one in self._processes() if one.alive()]
+        ran = {id(one.process): one.process for one in self._calls()}
+        asked = [one for one in ran.values() if one.alive()]
         if END_RUN is None:
             return
         for process in asked:
@@ -183,37 +187,6 @@ class CeleryRun:
 
     # -- reporting -------------------------------------------------------------------------
 
-    def _processes(self) -> list[ProcessRecord]:
-        """Those that had a part in this run."""
-        ran = {id(one.process) for one in self._calls()}
-        return [
-            one
-            for one in self._reader.processes
-            if id(one) in ran or any(run == self._request.run for run, _ in one.findings)
-        ]
-
-    def _findings(self) -> tuple[Finding, ...]:
-        self._reader.poll()
-        numbers = {
-            (id(one.process), one.number): number for number, one in enumerate(self._calls(), 1)
-        }
-        return fold(
-            replace(
-                finding,
-                passes=tuple(numbers.get((id(process), one), 0) for one in finding.passes),
-            )
-            for process in self._reader.processes
-            for (run, _), finding in process.findings.items()
-            if run == self._request.run
-        )
-
-    def _loops(self) -> tuple[LoopInfo, ...]:
-        return tuple(
-            info
-            for process in self._reader.processes
-            for info in process.loops.get(self._request.run, {}).values()
-        )
-
     def _outcomes(self) -> Iterator[PassOutcome]:
         last = {one.id: one for one in self._calls()}
         for number, call in enumerate(self._calls(), 1):
@@ -232,30 +205,6 @@ class CeleryRun:
             elif error is None and call.error is not None:
                 error = _TaskError(call.error)
             yield PassOutcome(number, value, error, origin)
-
-    def _note_deaths(self) -> None:
-        calls = self._calls()
-        for process in self._processes():
-            if process.alive():
-                continue
-            own = [one for one in calls if one.process is process]
-            who = f"{process.role} {process.pid}"
-            how = self._worker.how_it_died(process.pid)
-            if own and own[-1].state == "RUNNING":
-                one = own[-1]
-                self._note(
-                    f"{who} died{how} while it ran task {one.task} (id {one.id}, call {one.number} "
-                    "in it); what it had found until then is in this report"
-                )
-            else:
-                end = "ended in order" if process.exited else "died"
-                self._note(f"{who} {end}{how} after {len(own)} of {len(calls)} calls")
-        if self._reader.bad_lines:
-            self._note(f"{self._reader.bad_lines} lines of the spool could not be read")
-        for process in self._processes():
-            for run, text in process.notes:
-                if run == self._request.run:
-                    self._note(text)
 
     def _note(self, text: str) -> None:
         self._notes[text] = None

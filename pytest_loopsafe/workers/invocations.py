@@ -89,12 +89,15 @@ class Invocations:
 
 
 def install_from_environment() -> None:
-    """Watch this worker, as ``LOOPSAFE_SPOOL`` asks.
+    """Watch this worker, if ``LOOPSAFE_SPOOL`` says where to write.
 
     Raises:
         SystemExit: the variable names no folder that can be written to; the worker would else
             run for days and leave nothing.
     """
+    if not os.environ.get(VARIABLE):
+        sys.stderr.write(f"pytest-loopsafe: {VARIABLE} is not set: this worker is not watched.\n")
+        return
     folder = Path(os.environ[VARIABLE]).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe.celery import broker
+from pytest_loopsafe.workers import broker
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
 
@@ -178,7 +178,7 @@ class Worker:
         _default_warnings()
         from celery import platforms, signals
 
-        from pytest_loopsafe.celery.invocations import Invocations
+        from pytest_loopsafe.workers.invocations import Invocations
 
         platforms.set_pdeathsig("SIGKILL")  # never outlive the tests
         for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):

@@ -14,7 +14,7 @@ import celery
 import celery.signals
 from celery.canvas import Signature
 
-from pytest_loopsafe.celery.host import Worker
+from pytest_loopsafe.workers.host import Worker
 
 _SHARED_SETTINGS = (
     "accept_content",

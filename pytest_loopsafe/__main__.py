@@ -1,0 +1,91 @@
+"""``python -m pytest_loopsafe report DIR``: what a watched worker has found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_loopsafe.rendering import count, render_report
+from pytest_loopsafe.report import LoopReport
+from pytest_loopsafe.spool import SpoolError, SpoolReader
+
+_NOTHING = """\
+{folder}: nothing is recorded there. Was the worker started like this?
+
+    LOOPSAFE_SPOOL={folder} celery -A proj worker -I pytest_loopsafe.celery
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a report of a spool.
+
+    Returns:
+        The exit status: 0 without errors, 1 with, 2 where there is nothing to report of.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_loopsafe",
+        description="Event-loop-affinity bugs, found in workers that are watched.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    report = commands.add_parser(
+        "report",
+        help="print what workers have recorded",
+        description="Print what was recorded in the folder that LOOPSAFE_SPOOL named for a worker "
+        "started with -I pytest_loopsafe.celery. Exits with 1 if there are errors.",
+    )
+    report.add_argument("folder", metavar="DIR", help="the folder")
+    report.add_argument("-v", "--verbose", action="store_true", help="show all frames")
+    report.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    return _report(options.folder, verbose=options.verbose, as_json=options.json)
+
+
+def _report(folder: str, *, verbose: bool, as_json: bool) -> int:
+    reader = SpoolReader(folder)
+    try:
+        reader.poll()
+    except SpoolError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if not reader.processes:
+        sys.stderr.write(_NOTHING.format(folder=folder))
+        return 2
+    report = LoopReport(reader.findings, reader.loops, "celery")
+    report.notes = (*reader.deaths(), *reader.notes())
+    if as_json:
+        calls = [
+            {
+                "task": one.task,
+                "id": one.id,
+                "pid": one.process.pid,
+                "state": "LOST" if one.lost else one.state,
+                "error": one.error,
+            }
+            for one in reader.calls()
+        ]
+        sys.stdout.write(json.dumps({**report.to_json(), "calls": calls}, indent=1) + "\n")
+    else:
+        sys.stdout.write(_header(reader) + "\n\n")
+        sys.stdout.write(render_report(report, verbose=verbose).plain() + "\n")
+    return 1 if report.errors else 0
+
+
+def _header(reader: SpoolReader) -> str:
+    calls = reader.calls()
+    tasks = Counter(one.task for one in calls)
+    states = Counter("lost" if one.lost else one.state for one in calls)
+    ended = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    most = ", ".join(f"{task} ({number})" for task, number in tasks.most_common(5))
+    more = f" and {len(tasks) - 5} more" if len(tasks) > 5 else ""
+    return (
+        f"{count(len(reader.processes), 'process')}, {count(len(calls), 'call')}"
+        f"{f': {ended}' if ended else ''}"
+        f"{chr(10) if tasks else ''}{most}{more}"
+    ).replace("processs", "processes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
