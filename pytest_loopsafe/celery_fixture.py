@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
 
+from pytest_loopsafe.report import LoopReport
+from pytest_loopsafe.settings import Settings, SettingsError
+from pytest_loopsafe.spool import RunRequest
 from pytest_loopsafe.workers import broker
 from pytest_loopsafe.workers.client import Client, app_of, signature_of
 from pytest_loopsafe.workers.host import POOLS, Worker, WorkerKind, environment
 from pytest_loopsafe.workers.runs import CeleryRun
-from pytest_loopsafe.report import LoopReport
-from pytest_loopsafe.settings import Settings, SettingsError
-from pytest_loopsafe.spool import RunRequest
 
 
 class Workers:

@@ -35,6 +35,8 @@ END_RUN = getattr(signal, "SIGURG", None)
 that does not listen is not harmed; no library is known to use it."""
 
 
+_ALWAYS_THOROUGH = 50
+_THEN_THOROUGH = 16
 _LOOPS_KEPT = 100
 """How many loops a process that serves for days remembers. Those that still exist always count."""
 
@@ -121,7 +123,8 @@ class Recorder:
         self._here.call = None
         call.limit.close()
         with self._lock:
-            call.watch.end_pass(*((error,) if error is not None else ()))
+            errors = (error,) if error is not None else ()
+            call.watch.end_pass(*errors, thorough=self._is_thorough(call.number))
             call.watch.comes_from(None)
             self._write_down(call.watch)
             text = f"{type(error).__name__}: {error}" if error is not None else None
@@ -177,6 +180,11 @@ class Recorder:
             return
         watch.comes_from(Origin(os.getpid(), self._role))
         self._watch = watch
+
+    @staticmethod
+    def _is_thorough(call: int) -> bool:
+        """A worker that serves for days looks at its whole heap now and then, not at each end."""
+        return call <= _ALWAYS_THOROUGH or call % _THEN_THOROUGH == 0
 
     def _found(self, number: int, finding: Finding) -> None:
         self._written[number] = finding

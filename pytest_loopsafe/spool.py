@@ -177,6 +177,7 @@ class SpoolReader:
     Attributes:
         processes: what each process has left, in the order in which they began.
         invocations: all calls, in the order in which they were read.
+        last_call: for each task's id the latest of its calls.
         published: what watched code has sent, by id.
     """
 
@@ -185,6 +186,8 @@ class SpoolReader:
         self._read: dict[Path, int] = {}
         self._by_file: dict[Path, ProcessRecord] = {}
         self.invocations: list[Invocation] = []
+        self.last_call: dict[str, Invocation] = {}
+        self._open_calls: dict[tuple[int, str, int], Invocation] = {}
         self.published: dict[str, Publication] = {}
         self.bad_lines = 0
 
@@ -307,14 +310,12 @@ class SpoolReader:
         process = self._by_file[path]
         run = record.get("run", "")
         if kind == "began":
-            self.invocations.append(
-                Invocation(process, run, record["number"], record["task"], record["id"])
-            )
+            call = Invocation(process, run, record["number"], record["task"], record["id"])
+            self.invocations.append(call)
+            self.last_call[call.id] = self._open_calls[id(process), run, call.number] = call
         elif kind == "ended":
-            for one in reversed(self.invocations):
-                if one.process is process and (one.run, one.number) == (run, record["number"]):
-                    one.state, one.error = record["state"], record["error"]
-                    break
+            call = self._open_calls.pop((id(process), run, record["number"]))
+            call.state, call.error = record["state"], record["error"]
         elif kind == "finding":
             finding = wire.decode(Finding, record["finding"])
             process.findings[run, record["key"]] = finding

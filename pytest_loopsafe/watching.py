@@ -90,12 +90,18 @@ class Watch:
         """What is seen from here on belongs to this pass (from 1)."""
         self.loops.pass_number = number
 
-    def end_pass(self, *errors: BaseException) -> None:
+    def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
         """Judge what the pass left behind, and which of its errors were swallowed.
 
-        Swallowed are those that are not among `errors`, nor behind one of them.
+        Args:
+            *errors: what left the pass. Swallowed are those that are not among them, nor behind
+                one of them.
+            thorough: whether to look at what the pass left on the heap, which costs milliseconds;
+                what is left out is seen at a later end.
         """
         self._log.settle(errors, self._witness.keeper)
+        if not thorough:
+            return
         # Not while judging: what finalizers do now is to be seen.
         self.heap.collect()
         PROCESS.report(self, PassEnded(self.loops.pass_number))

@@ -32,6 +32,10 @@ RULE = Rule(
 )
 
 
+_ALWAYS = 50
+_THEN_EVERY = 16
+
+
 @dataclass(frozen=True)
 class _Reuse:
     number: int
@@ -50,13 +54,14 @@ class LoopIdentity(Detector):
         super().__init__(*args)
         self._ids: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], LoopInfo]] = {}
         self._reused: list[_Reuse] = []
+        self._searches = 0
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Look for the number when a loop takes it over, and again when the pass has ended."""
         if isinstance(sighting, LoopBorn):
             number, info = id(sighting.loop), self.loops.of(sighting.loop)
             earlier = self._ids.get(number)
-            if earlier is not None and earlier[0]() is None:
+            if earlier is not None and earlier[0]() is None and self._is_worth_it():
                 notes = {
                     note.path: note
                     for note in self.heap.notes_of(number)
@@ -73,6 +78,14 @@ class LoopIdentity(Detector):
             reused, self._reused = self._reused, []
             for one in reused:
                 yield from self._judge(one)
+
+    def _is_worth_it(self) -> bool:
+        """A search costs milliseconds; after many, where ids come again all the time, now and then.
+
+        Code that remembers a number does so from its first loops on.
+        """
+        self._searches += 1
+        return self._searches <= _ALWAYS or self._searches % _THEN_EVERY == 0
 
     def _judge(self, reuse: _Reuse) -> Iterator[Observation]:
         for note in self.heap.notes_of(reuse.number):

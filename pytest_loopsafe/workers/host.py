@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe.workers import broker
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
+from pytest_loopsafe.workers import broker
 
 READY_TIMEOUT = 20.0
 STOP_TIMEOUT = 5.0

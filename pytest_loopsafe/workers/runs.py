@@ -9,13 +9,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_loopsafe.workers.client import Client
-from pytest_loopsafe.workers.host import Worker
 from pytest_loopsafe.findings import Finding, Origin
 from pytest_loopsafe.recording import END_RUN
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings
 from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader
+from pytest_loopsafe.workers.client import Client
+from pytest_loopsafe.workers.host import Worker
 
 _POLL = 0.002
 _GRACE = 2.0
@@ -46,6 +46,8 @@ class CeleryRun:
         self._notes: dict[str, None] = {}
         self._sent: dict[str, str | None] = {}
         self._lost_at: dict[str, float] = {}
+        self._over: set[str] = set()
+        self._is_done = False
         self.report = LoopReport(self._findings, lambda: self._reader.loops(request.run), "celery")
 
     def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
@@ -68,6 +70,7 @@ class CeleryRun:
             self._end_run()
         finally:
             self._reader.poll()
+            self._is_done = True
             self.report.passes = tuple(self._outcomes())
             run = self._request.run
             notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
@@ -84,7 +87,7 @@ class CeleryRun:
         while True:
             if self._reader.poll():
                 last_news = time.monotonic()
-            pending = [one for one in self._expected() if not self._is_over(one)]
+            pending = self._pending()
             if not pending:
                 return not self._hung()  # the next call would most likely hang as long again
             now = time.monotonic()
@@ -106,12 +109,20 @@ class CeleryRun:
                 return False
             time.sleep(_POLL)
 
-    def _expected(self) -> list[str]:
-        sent = dict(self._sent)
+    def _pending(self) -> list[str]:
+        """The ids of what has been sent, in turn too, is to run soon, and is not over."""
         for task_id, publication in self._reader.published.items():
             if publication.run == self._request.run:
-                sent[task_id] = publication.eta
-        return [task_id for task_id, eta in sent.items() if self._is_soon(task_id, eta)]
+                self._sent[task_id] = publication.eta
+        waiting = [one for one in self._sent if one not in self._over]
+        pending = []
+        for task_id in waiting:
+            if not self._is_over(task_id):
+                if self._is_soon(task_id, self._sent[task_id]):
+                    pending.append(task_id)
+            elif self._reader.last_call[task_id].state not in ("RETRY", "RUNNING"):
+                self._over.add(task_id)
+        return pending
 
     def _is_soon(self, task_id: str, eta: str | None) -> bool:
         if eta is None:
@@ -127,7 +138,7 @@ class CeleryRun:
         return False
 
     def _is_over(self, task_id: str) -> bool:
-        last = self._last_call(task_id)
+        last = self._reader.last_call.get(task_id)
         if last is None or last.state == "RETRY":
             return False
         if not last.lost:
@@ -141,26 +152,30 @@ class CeleryRun:
             return self._client.outcome(task_id) is not None
         return False
 
-    def _last_call(self, task_id: str) -> Invocation | None:
-        return next((one for one in reversed(self._calls()) if one.id == task_id), None)
-
     def _calls(self) -> list[Invocation]:
         return self._reader.calls(self._request.run)
 
     def _findings(self) -> tuple[Finding, ...]:
-        self._reader.poll()
+        if not self._is_done:
+            self._reader.poll()
         return self._reader.findings(self._request.run)
 
     def _name_of(self, task_id: str) -> str:
-        last = self._last_call(task_id)
+        last = self._reader.last_call.get(task_id)
         if last is not None:
             return last.task
         publication = self._reader.published.get(task_id)
         return publication.task if publication is not None else "sent by the test"
 
-    def _hung(self) -> set[int]:
-        found = [finding for finding in self._findings() if finding.code == "LS106"]
-        return {number for finding in found for number in finding.passes}
+    def _hung(self) -> set[tuple[int, int]]:
+        """The calls that used up their time, as (pid, number in its process)."""
+        return {
+            (process.pid, number)
+            for process in self._reader.processes
+            for (run, _), finding in process.findings.items()
+            if run == self._request.run and finding.code == "LS106"
+            for number in finding.passes
+        }
 
     def _end_run(self) -> None:
         """Have each process judge what is left, and wait until it has said so."""
@@ -196,7 +211,7 @@ class CeleryRun:
             if last[call.id] is call:
                 with suppress(Exception):
                     value, error = self._client.outcome(call.id) or (None, None)
-            if error is None and number in self._hung():
+            if error is None and (process.pid, call.number) in self._hung():
                 error = TimeoutError(f"call {number} did not end in {self._settings.timeout:g} s")
             elif error is None and call.state == "RUNNING":
                 error = _LostError(
