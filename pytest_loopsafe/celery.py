@@ -1,6 +1,5 @@
 """Import this in a Celery worker to have it watched, and say where it is to write.
 
-
     LOOPSAFE_SPOOL=DIR celery -A proj worker -I pytest_loopsafe.celery
     python -m pytest_loopsafe report DIR
 

@@ -100,6 +100,7 @@ class Watch:
                 what is left out is seen at a later end.
         """
         self._log.settle(errors, self._witness.keeper)
+        self._witness.stop()  # an error that is settled need not be followed, which is not free
         if not thorough:
             return
         # Not while judging: what finalizers do now is to be seen.

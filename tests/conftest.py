@@ -23,7 +23,8 @@ from pytest_loopsafe.detectors import discover
 # Runs of pytest in this process forget the modules that they import. Ours, and extension modules
 # that cannot be imported twice, are loaded before the first of them.
 for _found in pkgutil.iter_modules(pytest_loopsafe.__path__):
-    importlib.import_module(f"pytest_loopsafe.{_found.name}")
+    if _found.name not in ("__main__", "celery"):  # programs: to import them is to run them
+        importlib.import_module(f"pytest_loopsafe.{_found.name}")
 discover()
 for _name in ("uvloop", "redis.asyncio", "fakeredis"):
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ RULE = Rule(
 )
 
 
+_IDS_KEPT = 256
 _ALWAYS = 50
 _THEN_EVERY = 16
 
@@ -70,10 +72,11 @@ class LoopIdentity(Detector):
                 }
                 if notes:
                     self._reused.append(_Reuse(number, earlier[1], info, notes))
-            try:
+            self._ids.pop(number, None)
+            if len(self._ids) >= _IDS_KEPT:
+                del self._ids[next(iter(self._ids))]  # the oldest
+            with suppress(TypeError):  # a loop class without weak references
                 self._ids[number] = (weakref.ref(sighting.loop), info)
-            except TypeError:  # a loop class without weak references
-                self._ids.pop(number, None)
         elif isinstance(sighting, PassEnded):
             reused, self._reused = self._reused, []
             for one in reused:

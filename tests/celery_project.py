@@ -1,0 +1,124 @@
+"""A Celery project: tasks that are loop-safe, tasks that are not, and tasks that end badly."""
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+from celery import Celery
+
+# A broker that nobody answers at: whoever sends to it instead of the test's own is found out.
+app = Celery("project", broker="redis://127.0.0.1:1/0", set_as_current=False)
+app.conf.broker_connection_retry_on_startup = False
+
+parents_loop = asyncio.new_event_loop()
+parents_future = parents_loop.create_future()
+kept: list[Any] = []
+state: dict[str, int] = {"calls": 0}
+
+
+async def await_what_was_kept() -> str:
+    """Await, swallowing the error, what the call before has left; leave something in turn."""
+    result = "first"
+    if kept:
+        try:
+            await kept[0]
+        except RuntimeError as error:
+            result = type(error).__name__
+    kept[:] = [asyncio.get_running_loop().create_future()]
+    return result
+
+
+@app.task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@app.task
+def count_calls() -> tuple[int, int]:
+    state["calls"] += 1
+    return os.getpid(), state["calls"]
+
+
+@app.task
+def safe() -> str:
+    async def work() -> str:
+        async with asyncio.Lock():
+            await asyncio.sleep(0)
+        return "done"
+
+    return asyncio.run(work())
+
+
+@app.task
+def unsafe() -> str:
+    return asyncio.run(await_what_was_kept())
+
+
+@app.task
+def unsafe_and_raises() -> None:
+    asyncio.run(await_what_was_kept())
+    raise LookupError("the task's own")
+
+
+@app.task(bind=True, max_retries=2)
+def unsafe_and_retried(self: Any) -> None:
+    asyncio.run(await_what_was_kept())
+    raise self.retry(countdown=0.01)
+
+
+@app.task
+def unsafe_and_dies(how: str) -> None:
+    asyncio.run(await_what_was_kept())
+    asyncio.run(await_what_was_kept())
+    if how == "os._exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def unsafe_and_slow(seconds: float) -> None:
+    asyncio.run(await_what_was_kept())
+    asyncio.run(await_what_was_kept())
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@app.task
+def hang() -> None:
+    asyncio.run(asyncio.Event().wait())  # type: ignore[arg-type]
+
+
+@app.task
+def run_parents_loop() -> None:
+    parents_loop.run_until_complete(asyncio.sleep(0))
+
+
+@app.task
+def await_parents_future() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.wait_for(parents_future, 1)
+        except (RuntimeError, ValueError):
+            pass
+
+    asyncio.run(work())
+
+
+@app.task
+def send_more(number: int) -> None:
+    if number:
+        send_more.delay(number - 1)
+    asyncio.run(asyncio.sleep(0))
+
+
+@app.task(ignore_result=True)
+def without_result() -> int:
+    return 1
