@@ -71,7 +71,15 @@ class ForkedPasses:
         self._parallel = parallel
         self._made = 0
         self._notes: dict[str, None] = {}
+        self._printed: list[tuple[str, str]] = []
         self.expired = False
+
+    def finish(self) -> None:
+        """Print what the children have printed into memory; not earlier, for each begins alike."""
+        for name, text in self._printed:
+            with contextlib.suppress(OSError, ValueError):
+                getattr(sys, name).write(text)
+        self._printed.clear()
 
     def loops(self) -> tuple[LoopInfo, ...]:
         """The loops that the children have made."""
@@ -154,9 +162,7 @@ class ForkedPasses:
         ended = parcel.unpack(number, origin)
         self.expired = ended.expired
         self._notes.update(dict.fromkeys(parcel.notes))
-        for name, text in parcel.printed.items():
-            with contextlib.suppress(OSError, ValueError):
-                getattr(sys, name).write(text)
+        self._printed += parcel.printed.items()
         if ended.ends_run and ended.outcome.error is not None:
             raise ended.outcome.error
         return ended.outcome

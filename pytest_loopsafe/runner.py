@@ -132,7 +132,10 @@ class LoopRun:
                 self._let_go(held, dog)
                 self._watch.end_run()
         finally:
-            forked = self._forks.notes() if self._forks is not None else ()
+            forked: tuple[str, ...] = ()
+            if self._forks is not None:
+                self._forks.finish()
+                forked = self._forks.notes()
             self.report.notes = (*schedule.notes(), *forked, *self._watch.notes())
         return self.report
 
