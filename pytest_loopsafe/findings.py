@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.rules import Ignore, Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack
+
+_TEXT_THAT_TELLS = 15
+"""So long an error's text must be to be recognised within a line of the log."""
+
+_LINES_KEPT = 3
+_TEXTS_COMPARED = 100
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that the code under test logged, as text.
+
+    Attributes:
+        logger: the logger's name; ``structlog`` for structlog's loggers, which have none.
+        level: ``ERROR``, ``WARNING``, as the log has it.
+        message: the formatted message; of structlog, ``event key=value key=value``.
+        pass_number: the pass in which it was logged, from 1.
+        error: ``TypeName: text`` of the exception that was logged with it; None where none was.
+        suspect: it has the text of a cross-loop error and belongs to no finding.
+    """
+
+    logger: str
+    level: str
+    message: str
+    pass_number: int
+    error: str | None = None
+    suspect: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as JSON-able data."""
+        return {
+            "logger": self.logger,
+            "level": self.level,
+            "message": self.message,
+            "pass": self.pass_number,
+            "error": self.error,
+        }
 
 
 @dataclass(frozen=True)
@@ -31,6 +68,7 @@ class Finding:
         count: how often it was seen.
         passes: the numbers of the passes in which it was seen, from 1.
         severity: the rule's own, or an error under ``strict``.
+        logged: lines that the code logged of the error, at most three, each message once.
     """
 
     rule: Rule
@@ -47,6 +85,7 @@ class Finding:
     count: int = 1
     passes: tuple[int, ...] = ()
     severity: Severity = Severity.ERROR
+    logged: tuple[LogLine, ...] = ()
 
     @property
     def code(self) -> str:
@@ -92,6 +131,7 @@ class Finding:
             "swallowed": self.swallowed,
             "swallowed_at": frame(self.swallowed_at) if self.swallowed_at else None,
             "swallowed_likely": self.swallowed_likely,
+            "logged": [line.to_json() for line in self.logged],
             "count": self.count,
             "passes": list(self.passes),
             "stacks": [
@@ -120,6 +160,13 @@ class ErrorKey:
     def of(cls, error: BaseException) -> ErrorKey:
         """The key of an exception that exists now."""
         return cls(id(error), type(error), str(error)[:200])
+
+
+class LoggedErrors(NamedTuple):
+    """A line of the log, and the keys of the exception logged with it and of all behind that."""
+
+    line: LogLine
+    keys: frozenset[ErrorKey]
 
 
 @dataclass(frozen=True)
@@ -159,15 +206,28 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
             pending += current.exceptions
 
 
+class _Error(NamedTuple):
+    key: ErrorKey
+    likely: Frame | None
+    text: str
+
+    def is_told_by(self, line: LogLine) -> bool:
+        """Whether a line has all of the error's text in it."""
+        return len(self.text) >= _TEXT_THAT_TELLS and (
+            self.text in line.message or (line.error is not None and self.text in line.error)
+        )
+
+
 class _Record:
-    __slots__ = ("count", "finding", "ignored", "passes", "pending")
+    __slots__ = ("count", "finding", "ignored", "passes", "pending", "settled")
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
         self.count = 0
         self.ignored = False
         self.passes: set[int] = set()
-        self.pending: list[tuple[ErrorKey, Frame | None]] = []
+        self.pending: list[_Error] = []
+        self.settled: list[_Error] = []
 
 
 class FindingLog:
@@ -213,7 +273,10 @@ class FindingLog:
             record.count += 1
             record.passes.add(pass_number)
             if observation.error is not None:
-                record.pending.append((ErrorKey.of(observation.error), observation.likely_handler))
+                error = observation.error
+                record.pending.append(
+                    _Error(ErrorKey.of(error), observation.likely_handler, str(error))
+                )
 
     def settle(
         self,
@@ -230,9 +293,10 @@ class FindingLog:
         with self._lock:
             for record in self._records.values():
                 pending, record.pending = record.pending, []
-                if any(key in left for key, _ in pending):
+                record.settled = pending
+                if any(error.key in left for error in pending):
                     continue  # one of several at the same place came out: it is no secret
-                for key, likely in pending:
+                for key, likely, _ in pending:
                     finding = record.finding
                     handler = witnessed(key)
                     if not finding.swallowed or (handler and finding.swallowed_at is None):
@@ -242,6 +306,30 @@ class FindingLog:
                             swallowed_at=handler or likely,
                             swallowed_likely=handler is None and likely is not None,
                         )
+
+    def attach(self, logged: Sequence[LoggedErrors]) -> set[LogLine]:
+        """Give the errors seen since the last pass was begun the lines that tell of them.
+
+        Returns:
+            The lines that belong to a finding.
+        """
+        known: set[LogLine] = set()
+        with self._lock:
+            for record in self._records.values():
+                errors, record.settled = record.settled + record.pending, []
+                keys = {error.key for error in errors}
+                for one in logged if errors else ():
+                    if keys.isdisjoint(one.keys) and not any(
+                        error.is_told_by(one.line) for error in errors[:_TEXTS_COMPARED]
+                    ):
+                        continue
+                    known.add(one.line)
+                    kept = record.finding.logged
+                    if len(kept) < _LINES_KEPT and one.line.message not in (
+                        line.message for line in kept
+                    ):
+                        record.finding = replace(record.finding, logged=(*kept, one.line))
+        return known
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in the order in which they were first seen."""
