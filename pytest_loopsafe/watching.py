@@ -16,6 +16,7 @@ from pytest_loopsafe.findings import Finding, FindingLog
 from pytest_loopsafe.heap import HEAP
 from pytest_loopsafe.heap_view import HeapView
 from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe.logs import LogBook, Logged, LogProbe
 from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
 from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe.loops import LoopRegistry
@@ -29,7 +30,8 @@ class LoopsafeWarning(UserWarning):
 
 
 def _probes() -> tuple[Probe, ...]:
-    by_kind: dict[type, Probe] = {BirthProbe: BirthProbe(), LifeProbe: LifeProbe()}
+    own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
+    by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
     for detector in discover():
         for probe in detector.probes:
             by_kind.setdefault(type(probe), probe)
@@ -55,6 +57,7 @@ class Watch:
         adapters: Adapters | None = None,
     ) -> None:
         self.loops = LoopRegistry()
+        self.logs = LogBook()
         self.heap = HeapView(self.loops, subjects, adapters)
         self._log = FindingLog(strict=strict, ignore=ignore, locate=self.heap.path)
         self._witness = Witness()
@@ -77,6 +80,7 @@ class Watch:
     def begin_pass(self, number: int) -> None:
         """What is seen from here on belongs to this pass (from 1)."""
         self.loops.pass_number = number
+        PROCESS.look_again()
 
     def end_pass(self, *errors: BaseException) -> None:
         """Judge what the pass left behind, and which of its errors were swallowed.
@@ -86,16 +90,18 @@ class Watch:
         self._log.settle(errors, self._witness.keeper)
         # Not while judging: what finalizers do now is to be seen.
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, PassEnded(self.loops.pass_number))
 
     def end_run(self) -> None:
         """Judge what is left when all has ended."""
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, RunEnded())
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return tuple(self.heap.notes)
+        return (*self.heap.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far."""
@@ -103,8 +109,11 @@ class Watch:
 
     def observe(self, sighting: Sighting) -> None:
         """Number new loops, and pass everything to the detectors that judge it."""
-        if isinstance(sighting, LoopBorn):
+        if isinstance(sighting, Logged):
+            self.logs.take(sighting, self.loops.pass_number)
+        elif isinstance(sighting, LoopBorn):
             self.loops.born(sighting.loop, current_stack())
+            PROCESS.look_again()
         elif isinstance(sighting, LoopRan):
             self.loops.ran(sighting.loop, sighting.code)
         elif isinstance(sighting, LoopClosed):
