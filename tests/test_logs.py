@@ -101,7 +101,7 @@ class Unprintable:
         (lambda: log.warning("sent %d of %d", 1, 2), ("WARNING", "sent 1 of 2", None)),
         (lambda: log.log(35, "odd"), ("Level 35", "odd", None)),
         (boom, ("ERROR", "lookup_failed", "KeyError: 'stock'")),
-        (boom_wrapped, ("ERROR", "lookup_failed", "ValueError: \"'stock'\"")),
+        (boom_wrapped, ("ERROR", "lookup_failed", "ValueError: 'stock'")),
         (lambda: log.error("none", exc_info=True), ("ERROR", "none", None)),
         (lambda: log.error("%d", "no number"), ("ERROR", "%d", None)),
         (lambda: log.error("%s", Unprintable()), ("ERROR", "%s", None)),
