@@ -60,6 +60,8 @@ class Workers:
     def stop(self) -> None:
         """Stop all of them."""
         with self._open:
+            for worker, _ in self._workers.values():
+                worker.ask_to_stop()
             for key in tuple(self._workers):
                 self._stop(key)
 

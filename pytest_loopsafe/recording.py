@@ -21,7 +21,7 @@ from typing import Any
 from pytest_loopsafe import wire
 from pytest_loopsafe.canary import BlindError
 from pytest_loopsafe.detectors.hang import PassTimedOut
-from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.findings import Finding, LogLine, Origin
 from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.settings import parse_ignores
@@ -166,7 +166,10 @@ class Recorder:
         self._run, self._request = request.run, request
         self._written, self._last_loop, self._calls = {}, 0, 0
         watch = Watch(
-            strict=request.strict, ignore=parse_ignores(request.ignore), found=self._found
+            strict=request.strict,
+            ignore=parse_ignores(request.ignore),
+            found=self._found,
+            written=self._logged,
         )
         if self._forked_from is not None:
             watch.loops.inherit(
@@ -190,6 +193,11 @@ class Recorder:
         self._written[number] = finding
         self._spool.write("finding", run=self._run, key=number, finding=wire.encode(finding))
 
+    def _logged(self, number: int, line: LogLine) -> None:
+        # In a worker that serves for days, only what may be a trace of a hazard.
+        if self._run or line.suspect:
+            self._spool.write("line", run=self._run, number=number, line=wire.encode(line))
+
     def _write_down(self, watch: Watch) -> None:
         """Write what has changed: new counts, who swallowed it, new loops."""
         for number, finding in watch.numbered().items():
@@ -202,6 +210,7 @@ class Recorder:
                 loops = tuple(replace(info, created=()) for info in loops)
             self._spool.write("loops", run=self._run, loops=wire.encode(loops))
         watch.loops.forget(keep=_LOOPS_KEPT)
+        watch.logs.let_go()
 
     def _on_end_run(self, number: int, frame: FrameType | None) -> None:
         # A handler runs between two instructions of the main thread: where that is in the middle

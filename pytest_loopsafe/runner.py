@@ -83,7 +83,9 @@ class LoopRun:
         )
         self.heap = self._watch.heap
         self.loops = self._watch.loops
-        self.report = LoopReport(self._watch.findings, self._watch.loops.made, settings.schedule)
+        self.report = LoopReport(
+            self._watch.findings, self._watch.loops.made, settings.schedule, self._watch.logs
+        )
 
     def execute(self) -> LoopReport:
         """Run all passes and return the report; nothing that the code raises is raised here.

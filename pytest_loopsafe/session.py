@@ -197,7 +197,7 @@ class _Audited:
     def __init__(self, watching: Any) -> None:
         from pytest_loopsafe.report import LoopReport
 
-        self.report = LoopReport(watching.findings, watching.loops.made)
+        self.report = LoopReport(watching.findings, watching.loops.made, logs=watching.logs)
 
 
 def async_fixture(item: pytest.Item) -> str | None:

@@ -15,11 +15,13 @@ from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors import discover
 from pytest_loopsafe.detectors.base import Detector, PassEnded, RunEnded
 from pytest_loopsafe.detectors.inherited import as_inherited
-from pytest_loopsafe.findings import Finding, FindingLog, Observation, Origin
+from pytest_loopsafe.finding_log import FindingLog
+from pytest_loopsafe.findings import Finding, LogLine, Observation, Origin
 from pytest_loopsafe.forked_children import ForkedChildren
 from pytest_loopsafe.heap import HEAP
 from pytest_loopsafe.heap_view import HeapView
 from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe.logs import LogBook, Logged, LogProbe
 from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
 from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe.loops import LoopRegistry
@@ -33,7 +35,8 @@ class LoopsafeWarning(UserWarning):
 
 
 def _probes() -> tuple[Probe, ...]:
-    by_kind: dict[type, Probe] = {BirthProbe: BirthProbe(), LifeProbe: LifeProbe()}
+    own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
+    by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
     for detector in discover():
         for probe in detector.probes:
             by_kind.setdefault(type(probe), probe)
@@ -49,6 +52,7 @@ class Watch:
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
         found: told of each new finding at once, with its number; for who must not lose any.
+        written: told of each line that is logged at once, with its number.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Watch:
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
         found: Callable[[int, Finding], None] | None = None,
+        written: Callable[[int, LogLine], None] = lambda number, line: None,
     ) -> None:
         self.loops = LoopRegistry()
+        self.logs = LogBook(written=written)
         self.heap = HeapView(self.loops, subjects, adapters)
         self._found = found
         self._log = FindingLog(
@@ -85,10 +91,13 @@ class Watch:
         finally:
             self._witness.stop()
             self.children.close()
+            for line in self.children.lines():
+                self.logs.put(line)
 
     def begin_pass(self, number: int) -> None:
         """What is seen from here on belongs to this pass (from 1)."""
         self.loops.pass_number = number
+        PROCESS.look_again()
 
     def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
         """Judge what the pass left behind, and which of its errors were swallowed.
@@ -102,19 +111,22 @@ class Watch:
         self._log.settle(errors, self._witness.keeper)
         self._witness.stop()  # an error that is settled need not be followed, which is not free
         if not thorough:
+            self.logs.judge(self._log.attach)
             return
         # Not while judging: what finalizers do now is to be seen.
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, PassEnded(self.loops.pass_number))
 
     def end_run(self) -> None:
         """Judge what is left when all has ended."""
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, RunEnded())
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return tuple(self.heap.notes)
+        return (*self.heap.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -147,13 +159,19 @@ class Watch:
         self._found = lambda number, finding: writer.write(
             "finding", key=number, finding=wire.encode(finding)
         )
+        self.logs = LogBook(
+            written=lambda number, line: writer.write("line", number=number, line=wire.encode(line))
+        )
         self.comes_from(Origin(os.getpid(), "forked child"))
         return True
 
     def observe(self, sighting: Sighting) -> None:
         """Number new loops, and pass everything to the detectors that judge it."""
-        if isinstance(sighting, LoopBorn):
+        if isinstance(sighting, Logged):
+            self.logs.take(sighting, self.loops.pass_number)
+        elif isinstance(sighting, LoopBorn):
             self.loops.born(sighting.loop, current_stack())
+            PROCESS.look_again()
         elif isinstance(sighting, LoopRan):
             self.loops.ran(sighting.loop, sighting.code)
         elif isinstance(sighting, LoopClosed):

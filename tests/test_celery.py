@@ -246,6 +246,36 @@ def test_when_it_hangs(loopsafe_celery: Any) -> None:
     assert isinstance(report.results[0], TimeoutError)
 
 
+# -- logs ------------------------------------------------------------------------------------
+
+
+def test_what_the_child_logs_is_in_the_report(loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(project.unsafe, check=False, fresh_worker=True)
+    with pytest.raises(AssertionError, match="message_lost"):
+        report.assert_not_logged("message_lost")
+    report.assert_not_logged("message_kept")
+    lines = [line for line in report.logs if line.message == "message_lost"]
+    assert [line.pass_number for line in lines] == [2, 3]
+    (evidence,) = only(report, "LS101").logged
+    assert (evidence.logger, evidence.level) == ("project", "ERROR")
+    assert "attached to a different loop" in (evidence.error or "")
+    assert "logged:    project ERROR message_lost" in str(report)
+
+
+def test_structlog_in_the_child(loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(project.log_with_structlog, times=1)
+    with pytest.raises(AssertionError, match="message_lost number=7"):
+        report.assert_not_logged("message_lost")
+
+
+def test_what_was_logged_before_a_kill_is_kept(loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(
+        project.unsafe_and_dies, "SIGKILL", times=1, check=False, fresh_worker=True
+    )
+    with pytest.raises(AssertionError, match="message_lost"):
+        report.assert_not_logged("message_lost")
+
+
 # -- the fork ----------------------------------------------------------------------------------
 
 
@@ -353,7 +383,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, loopsafe_celery:
 def test_what_is_no_task(loopsafe_celery: Any) -> None:
     with pytest.raises(TypeError, match="is no Celery task: give a task, its name, or a signature"):
         loopsafe_celery.run(print)
-    with pytest.raises(pytest_loopsafe.SettingsError, match="has no task 'no.such.task'"):
+    with pytest.raises(pytest_loopsafe.SettingsError, match=r"has no task 'no\.such\.task'"):
         loopsafe_celery.run("no.such.task")
     with pytest.raises(pytest_loopsafe.SettingsError, match="give at least one"):
         loopsafe_celery.delay_all([])
@@ -600,7 +630,11 @@ def test_a_spool_without_errors_and_no_spool(tmp_path: Path) -> None:
 
 def test_importing_it_without_a_spool_only_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", "import pytest_loopsafe.celery, sys; print('pytest' in sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import pytest_loopsafe.celery, sys; print('pytest' in sys.modules)",
+        ],
         capture_output=True,
         text=True,
         env={name: value for name, value in os.environ.items() if name != "LOOPSAFE_SPOOL"},

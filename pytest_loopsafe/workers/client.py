@@ -6,6 +6,7 @@ open connections, and, where ``CELERY_BROKER_URL`` is set, a broker that real wo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -49,6 +50,10 @@ class Client:
             {name: worker.app.conf[name] for name in _SHARED_SETTINGS},
             task_default_queue=worker.queue,
         )
+        with warnings.catch_warnings():
+            # Every app takes over the tasks of all others, and warns where a name comes twice.
+            warnings.simplefilter("ignore")
+            self._app.finalize()
         self._worker = worker
 
     @contextmanager

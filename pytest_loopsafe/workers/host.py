@@ -84,8 +84,11 @@ class Worker:
         for name in ("spool", "messages", "results"):
             (self.folder / name).mkdir()
         request.write(self.spool)
+        self.pid: int | None = None
+        self._group: int | None = None
+        self._is_asked = False
         try:
-            self.pid = self._fork()
+            self.pid = self._group = self._fork()
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -130,21 +133,26 @@ class Worker:
         found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
         return f" ({found[-1]})" if found else ""
 
+    def ask_to_stop(self) -> None:
+        """Begin to stop, without waiting."""
+        if self.pid is not None and self.alive() and not self._is_asked:
+            self._is_asked = True
+            os.kill(self.pid, signal.SIGTERM)
+
     def stop(self) -> None:
         """Stop the worker and its children, in order if they let themselves, and clean up."""
-        pid = getattr(self, "pid", None)
-        if pid is not None and self.alive():
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_TIMEOUT
-            while self.alive() and time.monotonic() < deadline:
-                time.sleep(0.005)
+        self.ask_to_stop()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if self._group is not None:
             # The group has the children, also those whose parent was too slow or is dead.
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            if self.pid is not None:
-                with suppress(ChildProcessError):
-                    os.waitpid(self.pid, 0)
-                self.pid = None
+                os.killpg(self._group, signal.SIGKILL)
+        if self.pid is not None:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = None
         self._open.close()
 
     def _fork(self) -> int | None:

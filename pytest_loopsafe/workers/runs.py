@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.logs import LogBook
 from pytest_loopsafe.recording import END_RUN
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings
-from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader
+from pytest_loopsafe.spool import RunRequest
+from pytest_loopsafe.spool_reader import Invocation, ProcessRecord, SpoolReader
 from pytest_loopsafe.workers.client import Client
 from pytest_loopsafe.workers.host import Worker
 
@@ -48,7 +50,10 @@ class CeleryRun:
         self._lost_at: dict[str, float] = {}
         self._over: set[str] = set()
         self._is_done = False
-        self.report = LoopReport(self._findings, lambda: self._reader.loops(request.run), "celery")
+        self._logs = LogBook()
+        self.report = LoopReport(
+            self._findings, lambda: self._reader.loops(request.run), "celery", self._logs
+        )
 
     def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
         """Send the signatures and wait until all that they set off has ended.
@@ -73,7 +78,10 @@ class CeleryRun:
             self._is_done = True
             self.report.passes = tuple(self._outcomes())
             run = self._request.run
+            for line in self._reader.lines(run):
+                self._logs.put(line)
             notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
+            notes += self._logs.notes()
             self.report.notes = (*self._notes, *notes)
         return self.report
 
