@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+import structlog
 from celery import Celery
 
 # A broker that nobody answers at: whoever sends to it instead of the test's own is found out.
@@ -129,6 +130,4 @@ def without_result() -> int:
 
 @app.task
 def log_with_structlog() -> None:
-    import structlog
-
     structlog.get_logger().warning("message_lost", number=7)

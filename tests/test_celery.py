@@ -52,7 +52,7 @@ def test_the_worker_is_shared_until_a_fresh_one_is_asked_for(loopsafe_celery: An
     (first,) = loopsafe_celery.run(project.count_calls, times=1).results
     (second,) = loopsafe_celery.run(project.count_calls, times=1).results
     (fresh,) = loopsafe_celery.run(project.count_calls, times=1, fresh_worker=True).results
-    assert second == (first[0], first[1] + 1)
+    assert second == [first[0], first[1] + 1]
     assert fresh[0] != first[0]
     assert fresh[1] == 1
 
@@ -476,6 +476,7 @@ def test_nothing_is_left_behind(pytester: pytest.Pytester, tmp_path: Path) -> No
             from kombu.transport import TRANSPORT_ALIASES
 
             def test_it(loopsafe_celery):
+                assert proj.app.conf.broker_url  # read now, as any use of the app does
                 before = dict(proj.app.conf.changes), threading.enumerate()
                 loggers = logging.root.handlers[:], logging.root.level
                 environment = dict(os.environ)
