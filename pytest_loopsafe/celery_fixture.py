@@ -67,9 +67,9 @@ class Workers:
 
     def _stop(self, key: tuple[int, WorkerKind]) -> None:
         worker, client = self._workers.pop(key)
+        worker.stop()
         if worker.kind.broker is not None:
             client.forget_queue()
-        worker.stop()
 
 
 class LoopsafeCelery:

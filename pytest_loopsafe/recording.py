@@ -125,7 +125,7 @@ class Recorder:
         with self._lock:
             errors = (error,) if error is not None else ()
             call.watch.end_pass(*errors, thorough=self._is_thorough(call.number))
-            call.watch.comes_from(None)
+            call.watch.comes_from(Origin(os.getpid(), self._role))
             self._write_down(call.watch)
             text = f"{type(error).__name__}: {error}" if error is not None else None
             self._spool.write("ended", run=self._run, number=call.number, state=state, error=text)
@@ -144,6 +144,7 @@ class Recorder:
             watch, self._watch = self._watch, None
             if watch is None:
                 return
+            watch.comes_from(Origin(os.getpid(), self._role))
             watch.end_run()
             self._write_down(watch)
             self._armed.close()

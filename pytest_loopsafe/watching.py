@@ -72,7 +72,7 @@ class Watch:
         self._log = FindingLog(
             strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
         )
-        self._origin = threading.local()
+        self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
         self._witness = Witness()
         self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
@@ -137,8 +137,11 @@ class Watch:
         return self._log.numbered()
 
     def comes_from(self, origin: Origin | None) -> None:
-        """What is found in this thread from here on comes from there."""
-        self._origin.now = origin
+        """What is found in this thread, and in those that it starts, comes from there."""
+        if origin is None:
+            self._origins.pop(threading.get_ident(), None)
+        else:
+            self._origins[threading.get_ident()] = origin
 
     def before_fork(self) -> None:
         """Have a place ready where a forked child can write."""
@@ -204,11 +207,19 @@ class Watch:
 
     def _placed(self, seen: Observation) -> Observation | None:
         """An observation with its origin, and under the rule for what a parent left."""
-        origin = getattr(self._origin, "now", None)
+        origin = self._origins.get(threading.get_ident()) or self._origin_elsewhere()
         observation = as_inherited(seen)
         if observation is None or origin is None:
             return observation
         return replace(observation, finding=replace(observation.finding, origin=origin))
+
+    def _origin_elsewhere(self) -> Origin | None:
+        """Where a thread without a call comes from: the one call, or else only the process."""
+        known = tuple(self._origins.copy().values())
+        calls = [origin for origin in known if origin.task is not None]
+        if len(calls) == 1:
+            return calls[0]
+        return Origin(known[0].pid, known[0].process) if known else None
 
     def _tell(self, number: int, finding: Finding) -> None:
         if self._found is not None:

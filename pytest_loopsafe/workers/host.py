@@ -9,12 +9,17 @@ all tasks are there, whatever is changed is changed there alone, and nothing is 
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import signal
+import socket
+import stat
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -23,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_loopsafe import cpython
+from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
 from pytest_loopsafe.workers import broker
@@ -185,6 +192,7 @@ class Worker:
         """In the fork: take leave of the test, and be a worker until told to stop."""
         os.setpgid(0, 0)  # Ctrl-C in the terminal is for the test process
         PROCESS.leave()
+        _let_go_of_what_is_the_parents()
         _default_warnings()
         from celery import platforms, signals
 
@@ -263,6 +271,43 @@ class Worker:
 def environment() -> dict[str, str]:
     """The environment, without what pytest writes there for each test."""
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def _let_go_of_what_is_the_parents() -> None:
+    """Give up, in a fork, the ends of what only the parent goes on with.
+
+    That is the sockets of servers and loops in its other threads, which are not here, and the
+    pipes to its subprocesses. A copy of them would keep open what the parent closes, for as long
+    as the worker lives, and whoever is at the other end would wait for the end in vain. All else
+    is kept: it is what a real worker's children inherit.
+    """
+    sockets: dict[int, Any] = {}
+    serving: set[Any] = set()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):
+            number = int(name)
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as copy:
+                address = copy.getsockname()
+                # Of an Internet address, the port: what is accepted has another host than 0.0.0.0.
+                sockets[number] = address[1] if isinstance(address, tuple) else address
+                if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    serving.add(sockets[number])
+    given_up = {number for number, served in sockets.items() if served in serving}
+    for loop in all_loops():
+        if cpython.loop_thread(loop) not in (None, threading.get_ident()):
+            selector = getattr(loop, "_selector", None)
+            given_up |= sockets.keys() & (getattr(selector, "get_map", dict)() or {}).keys()
+    for one in gc.get_objects():
+        if issubclass(type(one), subprocess.Popen):
+            with suppress(AttributeError, ValueError):  # it was not started, or is closed
+                streams = (one.stdin, one.stdout, one.stderr)
+                given_up |= {stream.fileno() for stream in streams if stream and not stream.closed}
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for number in given_up:
+            # The number stays taken: whoever still has it here must not close something else.
+            os.dup2(nothing.fileno(), number, inheritable=False)
 
 
 def _default_warnings() -> None:
