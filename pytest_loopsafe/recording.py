@@ -58,15 +58,19 @@ class Recorder:
         role: what this process is, in a few words.
         forked_from: the parent's process id where all that is there now was made by the parent;
             None in a process that has made everything itself.
+        entry: the end of the path of the file that calls what is watched.
 
     Raises:
         SpoolError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, role: str, forked_from: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, role: str, forked_from: int | None = None, entry: str | None = None
+    ) -> None:
         self._folder = folder
         self._role = role
         self._forked_from = forked_from
+        self._entry = entry
         self._spool = SpoolWriter(folder, role)
         self._lock = threading.RLock()
         self._here = threading.local()
@@ -171,6 +175,7 @@ class Recorder:
             ignore=parse_ignores(request.ignore),
             found=self._found,
             written=self._logged,
+            entry=self._entry,
         )
         if self._forked_from is not None:
             watch.loops.inherit(

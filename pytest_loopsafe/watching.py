@@ -26,7 +26,7 @@ from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
 from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe.loops import LoopRegistry
 from pytest_loopsafe.rules import Ignore
-from pytest_loopsafe.stacks import current_stack
+from pytest_loopsafe.stacks import Frame, current_stack
 from pytest_loopsafe.swallowing import Witness
 
 
@@ -53,6 +53,8 @@ class Watch:
         adapters: what is known of libraries' clients.
         found: told of each new finding at once, with its number; for who must not lose any.
         written: told of each line that is logged at once, with its number.
+        entry: the end of a file's path: what is outside of its last frame in a stack is not the
+            code under test, but what called it.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Watch:
         adapters: Adapters | None = None,
         found: Callable[[int, Finding], None] | None = None,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
+        entry: str | None = None,
     ) -> None:
         self.loops = LoopRegistry()
         self.logs = LogBook(written=written)
         self.heap = HeapView(self.loops, subjects, adapters)
         self._found = found
+        self._entry = entry
         self._log = FindingLog(
             strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
         )
@@ -173,7 +177,7 @@ class Watch:
         if isinstance(sighting, Logged):
             self.logs.take(sighting, self.loops.pass_number)
         elif isinstance(sighting, LoopBorn):
-            self.loops.born(sighting.loop, current_stack())
+            self.loops.born(sighting.loop, self._inside(current_stack()))
             PROCESS.look_again()
         elif isinstance(sighting, LoopRan):
             self.loops.ran(sighting.loop, sighting.code)
@@ -211,7 +215,20 @@ class Watch:
         observation = as_inherited(seen)
         if observation is None or origin is None:
             return observation
-        return replace(observation, finding=replace(observation.finding, origin=origin))
+        stacks = tuple(
+            replace(stack, frames=self._inside(stack.frames))
+            for stack in observation.finding.stacks
+        )
+        finding = replace(observation.finding, origin=origin, stacks=stacks)
+        return replace(observation, finding=finding)
+
+    def _inside(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        """The frames of the code under test: in a worker, without those that brought it there."""
+        if self._entry is not None:
+            for index in range(len(frames) - 1, -1, -1):
+                if frames[index].file.endswith(self._entry):
+                    return frames[index + 1 :] or frames
+        return frames
 
     def _origin_elsewhere(self) -> Origin | None:
         """Where a thread without a call comes from: the one call, or else only the process."""

@@ -20,11 +20,6 @@ import pytest_loopsafe
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork needs os.fork")
 
 
-@pytest.fixture
-def celery_app() -> Any:
-    return project.app
-
-
 def codes(report: pytest_loopsafe.LoopReport) -> set[str]:
     return {finding.code for finding in report.findings}
 
@@ -32,6 +27,10 @@ def codes(report: pytest_loopsafe.LoopReport) -> set[str]:
 def only(report: pytest_loopsafe.LoopReport, code: str) -> pytest_loopsafe.Finding:
     (finding,) = [one for one in report.findings if one.code == code]
     return finding
+
+
+def all_frames(finding: pytest_loopsafe.Finding) -> list[pytest_loopsafe.Frame]:
+    return [frame for stack in finding.stacks for frame in stack.frames]
 
 
 # -- the ordinary case -------------------------------------------------------------------------
@@ -108,6 +107,7 @@ def test_what_a_task_swallows_is_found(pool: str, loopsafe_celery: Any) -> None:
     assert finding.origin.pid == report.passes[1].origin.pid
     assert f"in worker{' child' * (pool == 'prefork')} {finding.origin.pid}" in str(report)
     assert {stack.title for stack in finding.stacks} >= {"awaited in loop 2", "loop 1 was made"}
+    assert not any(frame.function.startswith("test_") for frame in all_frames(finding))
 
 
 def test_it_fails_a_test(loopsafe_celery: Any) -> None:
@@ -165,7 +165,8 @@ def test_a_task_without_a_result_is_waited_for_too(loopsafe_celery: Any) -> None
 
 def test_tasks_are_given_by_signature_or_name_as_well(loopsafe_celery: Any) -> None:
     assert loopsafe_celery.run(project.add.s(1, 2), times=1).results == (3,)
-    assert loopsafe_celery.run(project.add.name, 1, 2, times=1).results == (3,)
+    by_name = loopsafe_celery.run(project.add.name, 1, 2, times=1, app=project.app)
+    assert by_name.results == (3,)
 
 
 # -- nothing is lost ---------------------------------------------------------------------------
@@ -384,7 +385,7 @@ def test_what_is_no_task(loopsafe_celery: Any) -> None:
     with pytest.raises(TypeError, match="is no Celery task: give a task, its name, or a signature"):
         loopsafe_celery.run(print)
     with pytest.raises(pytest_loopsafe.SettingsError, match=r"has no task 'no\.such\.task'"):
-        loopsafe_celery.run("no.such.task")
+        loopsafe_celery.run("no.such.task", app=project.app)
     with pytest.raises(pytest_loopsafe.SettingsError, match="give at least one"):
         loopsafe_celery.delay_all([])
 
@@ -432,6 +433,24 @@ def test_the_app_comes_from_the_task(pytester: pytest.Pytester) -> None:
             def test_without(loopsafe_celery):
                 with pytest.raises(ValueError, match="knows no Celery app"):
                     loopsafe_celery.run("proj.add", 1, 2)
+        """,
+    )
+    pytester.makeini("[pytest]\npythonpath = .")
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=2)
+
+
+def test_the_fixture_of_the_test_is_the_app(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        proj=PROJECT,
+        test_it="""
+            import pytest, proj
+            @pytest.fixture
+            def celery_app():
+                return proj.app
+            def test_asked_for(celery_app, loopsafe_celery):
+                assert loopsafe_celery.run("proj.add", 1, 2).results == (3, 3, 3)
+            def test_not_asked_for(loopsafe_celery):
+                assert loopsafe_celery.run("proj.add", 1, 2).results == (3, 3, 3)
         """,
     )
     pytester.makeini("[pytest]\npythonpath = .")
