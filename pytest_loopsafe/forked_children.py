@@ -8,7 +8,7 @@ import shutil
 import tempfile
 
 from pytest_loopsafe.findings import Finding, LogLine
-from pytest_loopsafe.spool import SpoolWriter
+from pytest_loopsafe.spool import SpoolError, SpoolWriter
 from pytest_loopsafe.spool_reader import SpoolReader, fold
 
 
@@ -34,12 +34,15 @@ class ForkedChildren:
         except Exception:  # noqa: BLE001 - a fault of ours is never the code's
             return None
 
+    def forked(self) -> None:
+        """This is a child now: what all children found, itself among them, is its parent's."""
+        self._reader = None
+
     def findings(self) -> tuple[Finding, ...]:
         """What all children have found so far."""
         if self._reader is None:
             return ()
-        if self._folder is not None:
-            self._reader.poll()
+        self.poll()
         return fold(
             finding for process in self._reader.processes for finding in process.findings.values()
         )
@@ -53,10 +56,21 @@ class ForkedChildren:
         """All that the children have written; None as long as there was none."""
         return self._reader
 
+    @property
+    def folder(self) -> str | None:
+        """Where the children write; None where there was no child, or no place."""
+        return self._folder
+
+    def poll(self) -> None:
+        """Read what is new."""
+        if self._folder is not None and self._reader is not None:
+            with contextlib.suppress(SpoolError):  # the code removed it: what was read stands
+                self._reader.poll()
+
     def close(self) -> None:
         """Read for the last time and remove the folder; what a child finds later is lost."""
         if self._folder is None or self._reader is None or os.getpid() != self._owner:
             return
-        self._reader.poll()
+        self.poll()
         folder, self._folder = self._folder, None
         shutil.rmtree(folder, ignore_errors=True)

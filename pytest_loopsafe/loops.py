@@ -97,6 +97,7 @@ class LoopRegistry:
             parent: the parent's process id.
         """
         self._lock = threading.Lock()  # another thread may have held it: there is none now
+        self._infos = []  # those are the parent's to list, and to be judged there
         for entry in self._by_id.values():
             entry.info = replace(entry.info, inherited=True)
             self._entries[entry.info.number] = entry
@@ -107,6 +108,10 @@ class LoopRegistry:
         for loop in loops:
             info = replace(self.of(loop), pid=parent, inherited=True)
             self._by_id[id(loop)].info = info
+
+    def count_from(self, made: int) -> None:
+        """Number the loops to come as if so many had been made: siblings' numbers stay unique."""
+        self._made = max(self._made, made)
 
     def born(self, loop: asyncio.AbstractEventLoop, created: tuple[Frame, ...]) -> LoopInfo:
         """Number a loop that has just been made."""

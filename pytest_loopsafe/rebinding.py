@@ -258,6 +258,12 @@ def assert_rebinds(
         LoopSafetyError: one of the six conditions is broken; ``report.verdict`` says which.
         SettingsError: the resource leads nowhere.
     """
+    if settings.schedule == "fork":
+        raise SettingsError(
+            "schedule='fork' is not allowed for assert_rebinds(): whether an instance is the one "
+            "of the loop before cannot be told where each loop has a process of its own. Use "
+            "'consecutive' here, and run(function, schedule='fork') for what a fork inherits"
+        )
     tracked = Tracked.of(resource)
     adapters = adapters if adapters is not None else Adapters()
     rebinding = Rebinding(tracked, probe, settings.concurrency, adapters)

@@ -16,7 +16,10 @@ from pytest_loopsafe import cpython, schedules
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import error_chain
+from pytest_loopsafe.forking import ForkedPasses, require_fork
 from pytest_loopsafe.heap_view import parts_of
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.parcels import ChildPass
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings, SettingsError
 from pytest_loopsafe.stacks import current_stack
@@ -83,8 +86,14 @@ class LoopRun:
         )
         self.heap = self._watch.heap
         self.loops = self._watch.loops
+        self._forks: ForkedPasses | None = None
+        if settings.schedule == "fork":
+            require_fork()
+            self._forks = ForkedPasses(
+                self._watch, settings.timeout, parallel=settings.concurrency > 1
+            )
         self.report = LoopReport(
-            self._watch.findings, self._watch.loops.made, settings.schedule, self._watch.logs
+            self._watch.findings, self._made, settings.schedule, self._watch.logs
         )
 
     def execute(self) -> LoopReport:
@@ -105,8 +114,7 @@ class LoopRun:
         outcomes: list[PassOutcome] = []
         settings = self._settings
         schedule = schedules.make(settings, own_loops=self._async)
-        dog = Watchdog(settings.timeout, self._timed_out, self._final_word, self.heap.seconds)
-        dog.running_loops = self._running_loops  # type: ignore[method-assign]
+        dog = self._watchdog(self._final_word)
         try:
             with ExitStack() as stack:
                 patches = stack.enter_context(self._watch.armed())
@@ -114,15 +122,41 @@ class LoopRun:
                 held = stack.enter_context(ExitStack())
                 held.enter_context(schedule.running(patches))
                 for number in range(1, settings.loops + 1):
-                    outcomes.append(self._pass(number, schedule, dog))
+                    if self._forks is not None:
+                        body = functools.partial(self._pass_in_child, number, schedule)
+                        outcomes.append(self._forks.run(number, body))
+                        dog.expired = self._forks.expired
+                    else:
+                        outcomes.append(self._pass(number, schedule, dog))
                     self.report.passes = tuple(outcomes)
                     if dog.expired:
                         break  # another pass would most likely hang as long again
                 self._let_go(held, dog)
                 self._watch.end_run()
         finally:
-            self.report.notes = (*schedule.notes(), *self._watch.notes())
+            forked = self._forks.notes() if self._forks is not None else ()
+            self.report.notes = (*schedule.notes(), *forked, *self._watch.notes())
         return self.report
+
+    def _made(self) -> tuple[LoopInfo, ...]:
+        forked = self._forks.loops() if self._forks is not None else ()
+        return (*self._watch.loops.made(), *forked)
+
+    def _pass_in_child(self, number: int, schedule: schedules.Schedule) -> ChildPass:
+        """A pass that is the only one of its process."""
+        dog = self._watchdog(_to_stderr)
+        try:
+            outcome, ends_run = self._pass(number, schedule, dog), False
+        except BaseException as error:  # noqa: BLE001 - the parent raises it as itself
+            _hide_scaffolding(error)
+            outcome, ends_run = PassOutcome(number, error=error), True
+        self._watch.end_run()
+        return ChildPass(outcome, dog.expired, ends_run)
+
+    def _watchdog(self, last_word: Callable[[str], None]) -> Watchdog:
+        dog = Watchdog(self._settings.timeout, self._timed_out, last_word, self.heap.seconds)
+        dog.running_loops = self._running_loops  # type: ignore[method-assign]
+        return dog
 
     def _pass(self, number: int, schedule: schedules.Schedule, dog: Watchdog) -> PassOutcome:
         self._number = number

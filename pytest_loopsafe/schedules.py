@@ -147,6 +147,7 @@ def checked(factory: LoopFactory) -> LoopFactory:
 _PLANS: dict[str, Callable[[int], bool | None]] = {
     "consecutive": addresses.alternate,
     "recycled": addresses.always,
+    "fork": addresses.never_mind,  # each loop is the first of its process
 }
 
 

@@ -16,6 +16,7 @@ SCHEDULES: dict[str, str] = {
     "consecutive": "asyncio.run() after asyncio.run()",
     "recycled": "as consecutive, and each loop takes its predecessor's id()",
     "persistent": "one loop, run_until_complete() for each pass",
+    "fork": "as consecutive, each pass in a forked child of its own, from the same state",
 }
 """The schedules by name, each with what it means."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_loopsafe import wire
+from pytest_loopsafe.appending import AppendedFile
 
 VERSION = 1
 SUFFIX = ".loopsafe.jsonl"
@@ -42,9 +43,8 @@ class SpoolWriter:
         self.folder = Path(folder)
         self.pid = os.getpid()
         path = self.folder / f"{self.pid}-{time.time_ns()}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         try:
-            self._file = os.open(path, flags, 0o600)
+            self._file = AppendedFile(path)
         except OSError as error:
             raise SpoolError(f"{folder}: cannot be written to: {error.strerror}") from None
         self.write(
@@ -59,11 +59,11 @@ class SpoolWriter:
     def write(self, kind: str, **data: Any) -> None:
         """Append one record."""
         line = json.dumps({"kind": kind, **data}, default=repr) + "\n"
-        os.write(self._file, line.encode("utf-8", "backslashreplace"))
+        self._file.append(line.encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
         """Give the file back; nothing is left to be written, it is only a descriptor."""
-        os.close(self._file)
+        self._file.close()
 
 
 @dataclass(frozen=True)

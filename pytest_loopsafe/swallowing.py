@@ -46,6 +46,10 @@ class Witness:
         self._carried: dict[ErrorKey, set[ErrorKey]] = {}
         self._beside: dict[ErrorKey, set[ErrorKey]] = {}
 
+    def forked(self) -> None:
+        """The lock's holder may have been a thread that a forked child does not have."""
+        self._lock = threading.Lock()
+
     def follow(self, error: BaseException) -> None:
         """Watch what becomes of an error from here on."""
         with self._lock:

@@ -29,6 +29,16 @@ from pytest_loopsafe import cpython
 _MAX_STEPS = 12
 
 
+def grace(timeout: float) -> float:
+    """Seconds between one step and the next, harder one."""
+    return min(2.0, max(0.2, timeout / 10))
+
+
+def patience(timeout: float) -> float:
+    """Seconds from the beginning of a pass until the last step has been taken."""
+    return timeout + (_MAX_STEPS + 1) * grace(timeout)
+
+
 class PassAborted(BaseException):
     """Raised in a thread that neither cancellation nor stopping its loop could free."""
 
@@ -52,7 +62,7 @@ class Watchdog:
         excused: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._timeout = timeout
-        self._grace = min(2.0, max(0.2, timeout / 10))
+        self._grace = grace(timeout)
         self._report = report
         self._last_word = last_word
         self._excused = excused

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
 from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe.loops import LoopRegistry
 from pytest_loopsafe.rules import Ignore
+from pytest_loopsafe.spool import SpoolWriter
 from pytest_loopsafe.stacks import Frame, current_stack
 from pytest_loopsafe.swallowing import Witness
 
@@ -78,6 +79,7 @@ class Watch:
         )
         self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
+        self.writer: SpoolWriter | None = None
         self._witness = Witness()
         self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
         self._lock = threading.Lock()
@@ -157,18 +159,27 @@ class Watch:
         Args:
             parent: the parent's process id.
         """
-        writer = self.children.writer()
+        writer = self.writer = self.children.writer()
         if writer is None:
             return False
         self._lock = threading.Lock()
         self.loops.forked(parent)
         self._log.forked()
-        self._found = lambda number, finding: writer.write(
-            "finding", key=number, finding=wire.encode(finding)
-        )
-        self.logs = LogBook(
-            written=lambda number, line: writer.write("line", number=number, line=wire.encode(line))
-        )
+        self._witness.forked()
+        self.children.forked()
+        for detector in self._detectors:
+            detector.forked()
+
+        def found(number: int, finding: Finding) -> None:
+            with suppress(OSError):  # the disk is full, say: a fault of ours is never the code's
+                writer.write("finding", key=number, finding=wire.encode(finding))
+
+        def written(number: int, line: LogLine) -> None:
+            with suppress(OSError):
+                writer.write("line", number=number, line=wire.encode(line))
+
+        self._found = found
+        self.logs = LogBook(written=written)
         self.comes_from(Origin(os.getpid(), "forked child"))
         return True
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ON_TOP = {"plugin", "session", "marker", "fixture", "terminal", "newhooks", "celery_fixture"}
 BOTTOM_UP = (
-    {"rules", "cpython", "stacks", "loops", "heap", "recipes"},
+    {"rules", "cpython", "stacks", "loops", "heap", "recipes", "appending"},
     {"findings", "settings", "links", "adapters"},
     {"finding_log", "owners", "bindings", "notes", "swallowing", "instrumentation", "wire"},
     {
@@ -28,7 +28,8 @@ BOTTOM_UP = (
     {"detectors"},
     {"canary", "forked_children"},
     {"watching", "report", "addresses", "redis_server", "watchdog"},
-    {"schedules", "rendering", "recording"},
+    {"schedules", "rendering", "recording", "parcels"},
+    {"forking"},
     {"runner", "workers"},
     {"api", "rebinding", "celery", "__main__"},
     ON_TOP,

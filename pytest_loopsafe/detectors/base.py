@@ -48,6 +48,10 @@ class Detector:
         """Judge one sighting at the moment it happens, in the thread where it happens."""
         return iter(())
 
+    def forked(self) -> None:
+        """Go on in a forked child: locks have to be made anew, a thread may have held them."""
+        return
+
 
 def name_loop(info: LoopInfo | None, state: str | None = None) -> str:
     """``loop 1 (closed)``; ``no loop`` for sync code."""

@@ -110,6 +110,8 @@ class ClosedLoop(Detector):
         if isinstance(sighting, ConnectionDriven):
             if not sighting.loop.is_closed() or sighting.method not in WRITES:
                 return
+            if self.loops.of(sighting.loop).inherited:
+                return  # LS402
             sighting = ClosedLoopCall(sighting.loop, sighting.running, "write", None)
         assert isinstance(sighting, ClosedLoopCall)
         frames = live_frames()

@@ -82,6 +82,10 @@ class Hang(Detector):
         self._lock = threading.RLock()
         self._possessions: dict[int, _Possession] = {}
 
+    def forked(self) -> None:
+        """The lock's holder may have been a thread that the child does not have."""
+        self._lock = threading.RLock()
+
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note who uses what; report a pass that timed out."""
         if isinstance(sighting, PassTimedOut):

@@ -6,6 +6,8 @@ selector tells a child that it is not alone with it, so nothing is raised.
 
 The same hazards within one process have rules of their own. What comes from the parent is told by
 one name, however it shows, since the remedy is another: make it after the fork.
+
+To close what was inherited is how a child lets go of it, and no use of it.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_loopsafe.detectors.base import Detector, loop_births
+from pytest_loopsafe.connections import WRITES, ConnectionDriven, ConnectionProbe
+from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_thing
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loop_lives import LifeProbe, LoopRan
-from pytest_loopsafe.loops import state_of
+from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Stack, stack_here
+from pytest_loopsafe.stacks import Stack, in_finalizer, live_frames, stack_here
 
 INHERITED_LOOP = Rule(
     "LS401",
@@ -42,17 +45,26 @@ SHARED_CONNECTION = Rule(
 )
 
 _IN_ONE_PROCESS = frozenset({"LS101", "LS102", "LS103", "LS104", "LS105", "LS108"})
+_LEFT_BEHIND = ("LS107", "LS2", "LS3")
+"""What the parent is to be told of, if anybody: the child has copies, and leaves them alone."""
+
+_CLOSES = frozenset({"close", "abort", "_force_close", "_abort"})
 
 
-class InheritedLoop(Detector):
-    """LS401 for a loop that is run; the other ways to use one are `as_inherited`."""
+class Inherited(Detector):
+    """LS401 for a loop that is run, LS402 for what is driven; the rest is `as_inherited`."""
 
     rules = (INHERITED_LOOP, SHARED_CONNECTION)
-    probes = (LifeProbe(),)
-    judges = (LoopRan,)
+    probes = (LifeProbe(), ConnectionProbe())
+    judges = (LoopRan, ConnectionDriven)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Report a loop of the parent's that is run here."""
+        """Report a loop of the parent's that is run here, or its connection that is driven."""
+        if isinstance(sighting, ConnectionDriven):
+            home = self.loops.of(sighting.loop)
+            if home.inherited and not _is_others(sighting) and not in_finalizer(live_frames()):
+                yield self._driven(sighting, home)
+            return
         assert isinstance(sighting, LoopRan)
         home = self.loops.of(sighting.loop)
         if not home.inherited or sighting.loop.is_closed():
@@ -71,21 +83,48 @@ class InheritedLoop(Detector):
             about=(sighting.loop,),
         )
 
+    def _driven(self, sighting: ConnectionDriven, home: LoopInfo) -> Observation:
+        loop = self.loops.of(sighting.running) if sighting.running is not None else None
+        state = state_of(sighting.loop)
+        return Observation(
+            Finding(
+                SHARED_CONNECTION,
+                f"{sighting.method}() was called in {name_loop(loop)} on "
+                f"{name_thing(sighting.thing)} of {name_loop(home, state)}, made in the parent process "
+                f"({home.pid})",
+                loop,
+                home,
+                (Stack("used in the child", stack_here()), *loop_births(home, loop)),
+                SHARED_CONNECTION.remedy,
+                home_state=state,
+            ),
+            about=(sighting.thing,),
+        )
+
+
+def _is_others(sighting: ConnectionDriven) -> bool:
+    """Whether LS104 sees it too, as something within one process, and is renamed."""
+    if sighting.running is None:
+        return False
+    return not sighting.loop.is_closed() or sighting.method not in WRITES
+
 
 def as_inherited(observation: Observation) -> Observation | None:
     """An observation about something of the parent's, under the rule that is meant for it.
 
     None where the hazard is none in a child: a lock that the parent used without a waiter is not
-    bound, and the child has a copy of its own.
+    bound, and the child has a copy of its own; nor has it to clean up after its parent.
     """
     finding = observation.finding
-    home = finding.home_loop
+    home = finding.home_loop or finding.loop
     if home is None or not home.inherited:
         return observation
-    if finding.code == "LS107":
+    if finding.code.startswith(_LEFT_BEHIND):
         return None
     if finding.code not in _IN_ONE_PROCESS:
         return observation
+    if finding.code in ("LS103", "LS105") and _only_closes(finding):
+        return None
     shared = any(
         isinstance(one, asyncio.BaseTransport | asyncio.StreamWriter | asyncio.StreamReader)
         for one in observation.about
@@ -96,7 +135,19 @@ def as_inherited(observation: Observation) -> Observation | None:
         finding=replace(
             finding,
             rule=rule,
-            message=f"{finding.message}, which was made in the parent process {home.pid}",
+            message=f"{finding.message} (made in the parent process, {home.pid})",
             remedy=rule.remedy,
         ),
+    )
+
+
+def _only_closes(finding: Finding) -> bool:
+    """Whether the parent's loop was called by a transport that was closed."""
+    stack = finding.stacks[0].frames if finding.stacks else ()
+    return any(
+        frame.library
+        and frame.file.rpartition("/")[2].endswith(("_events.py", "sslproto.py"))
+        and frame.function.rpartition(".")[2] in _CLOSES
+        and "Loop." not in frame.function
+        for frame in stack
     )

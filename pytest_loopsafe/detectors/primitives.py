@@ -75,6 +75,10 @@ class Primitives(Detector):
         self._lock = threading.RLock()
         self._uses: dict[int, tuple[weakref.ref[Any], _Uses]] = {}
 
+    def forked(self) -> None:
+        """The lock's holder may have been a thread that the child does not have."""
+        self._lock = threading.RLock()
+
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report a refusal at once, and a use once an earlier loop has used the same primitive."""
         if isinstance(sighting, PrimitiveRefused):
