@@ -457,6 +457,35 @@ def test_the_fixture_of_the_test_is_the_app(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=2)
 
 
+def test_the_loops_of_async_tests_are_not_in_the_worker(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
+    pytester.makepyfile(
+        """
+        import asyncio, warnings
+        import pytest
+        from celery import Celery
+        app = Celery("old", set_as_current=False)
+
+        @app.task
+        def old_style():
+            warnings.simplefilter("ignore")
+            return asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, "done"))
+
+        @pytest.mark.asyncio
+        async def test_before():
+            pass
+
+        def test_sync(loopsafe_celery):
+            loopsafe_celery.run(old_style)
+
+        @pytest.mark.asyncio
+        async def test_async(loopsafe_celery):
+            loopsafe_celery.run(old_style, fresh_worker=True)
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
+
+
 def test_beside_celerys_own_plugin(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -192,6 +192,7 @@ class Worker:
         """In the fork: take leave of the test, and be a worker until told to stop."""
         os.setpgid(0, 0)  # Ctrl-C in the terminal is for the test process
         PROCESS.leave()
+        cpython.forget_loops_of_parent()
         _let_go_of_what_is_the_parents()
         _default_warnings()
         from celery import platforms, signals
