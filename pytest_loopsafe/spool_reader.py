@@ -213,8 +213,8 @@ class SpoolReader:
                     f" call {last.number} in it); what it had found until then is in this report"
                 )
             else:
-                end = "ended in order" if process.exited else "died"
-                yield f"{process} {end}{how(process.pid)} after {len(own)} of {len(calls)} calls"
+                end = "ended in order" if process.exited else f"died{how(process.pid)}"
+                yield f"{process} {end} after {len(own)} of {len(calls)} calls"
 
     def _poll_file(self, path: Path) -> bool:
         begin = self._read.get(path, 0)

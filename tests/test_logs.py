@@ -639,7 +639,9 @@ def test_what_cannot_be_looked_for_is_refused(
 def test_beyond_the_limit_lines_are_counted_and_nothing_is_called_absent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logs.LogBook.__init__, "__defaults__", (3,))
+    first, *others = logs.LogBook.__init__.__defaults__ or ()
+    assert first == 10_000
+    monkeypatch.setattr(logs.LogBook.__init__, "__defaults__", (3, *others))
     report = run(publish, loops=5)
     assert len(report.logs) == 3
     assert "2 more log lines were not kept" in report.notes

@@ -35,6 +35,7 @@ from pytest_loopsafe.spool import RunRequest
 from pytest_loopsafe.workers import broker
 
 READY_TIMEOUT = 20.0
+_TO_SAY_SO = 2.0
 STOP_TIMEOUT = 2.5
 """Seconds for a stop in order, which takes 1.0; after a child has died of violence, Celery waits
 longer for what is not to come."""
@@ -139,8 +140,12 @@ class Worker:
 
     def how_it_died(self, pid: int) -> str:
         """What the main process said of a child's end, `` (signal 9 (SIGKILL))``; or nothing."""
-        found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
-        return f" ({found[-1]})" if found else ""
+        deadline = time.monotonic() + _TO_SAY_SO
+        while True:
+            found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
+            if found or not self.alive() or time.monotonic() > deadline:
+                return f" ({found[-1]})" if found else ""
+            time.sleep(0.01)
 
     def ask_to_stop(self) -> None:
         """Begin to stop, without waiting."""

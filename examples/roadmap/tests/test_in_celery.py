@@ -106,7 +106,7 @@ def test_layer2(start_worker: StartWorker, browser: Browser, run_tasks: RunTasks
     """The second task raises, and nothing is swallowed."""
     report = run_tasks(start_worker("layer2"))
 
-    assert succeeded(report) == [True, False, True]
+    assert succeeded(report) == [True, False, True], report.results
     assert str(report.results[1]) == "Event loop is closed"
     assert browser.notifications() == [
         *("python started", "python outlined", "python written"),
