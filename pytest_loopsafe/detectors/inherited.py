@@ -90,8 +90,8 @@ class Inherited(Detector):
             Finding(
                 SHARED_CONNECTION,
                 f"{sighting.method}() was called in {name_loop(loop)} on "
-                f"{name_thing(sighting.thing)} of {name_loop(home, state)}, made in the parent process "
-                f"({home.pid})",
+                f"{name_thing(sighting.thing)} of {name_loop(home, state)} (made in the parent "
+                f"process, {home.pid})",
                 loop,
                 home,
                 (Stack("used in the child", stack_here()), *loop_births(home, loop)),
