@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from pytest_loopsafe.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_thing
+from pytest_loopsafe.detectors.thread_calls import HandedOver, HandOverProbe
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loop_lives import LifeProbe, LoopRan
@@ -55,8 +56,8 @@ class Inherited(Detector):
     """LS401 for a loop that is run, LS402 for what is driven; the rest is `as_inherited`."""
 
     rules = (INHERITED_LOOP, SHARED_CONNECTION)
-    probes = (LifeProbe(), ConnectionProbe())
-    judges = (LoopRan, ConnectionDriven)
+    probes = (LifeProbe(), ConnectionProbe(), HandOverProbe())
+    judges = (LoopRan, ConnectionDriven, HandedOver)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report a loop of the parent's that is run here, or its connection that is driven."""
@@ -65,18 +66,19 @@ class Inherited(Detector):
             if home.inherited and not _is_others(sighting) and not in_finalizer(live_frames()):
                 yield self._driven(sighting, home)
             return
-        assert isinstance(sighting, LoopRan)
+        assert isinstance(sighting, LoopRan | HandedOver)
         home = self.loops.of(sighting.loop)
         if not home.inherited or sighting.loop.is_closed():
             return
         state = state_of(sighting.loop)
+        done = "was run in" if isinstance(sighting, LoopRan) else "was handed a coroutine by"
         yield Observation(
             Finding(
                 INHERITED_LOOP,
-                f"{home} ({state}), made in process {home.pid}, was run in a forked child",
+                f"{home} ({state}), made in process {home.pid}, {done} a forked child",
                 None,
                 home,
-                (Stack("run in the child", stack_here()), *loop_births(home)),
+                (Stack("used in the child", stack_here()), *loop_births(home)),
                 INHERITED_LOOP.remedy,
                 home_state=state,
             ),
@@ -125,7 +127,7 @@ def as_inherited(observation: Observation) -> Observation | None:
         return observation
     if finding.code in ("LS103", "LS105") and _only_closes(finding):
         return None
-    shared = any(
+    shared = _waits_for_data(finding) or any(
         isinstance(one, asyncio.BaseTransport | asyncio.StreamWriter | asyncio.StreamReader)
         for one in observation.about
     )
@@ -138,6 +140,15 @@ def as_inherited(observation: Observation) -> Observation | None:
             message=f"{finding.message} (made in the parent process, {home.pid})",
             remedy=rule.remedy,
         ),
+    )
+
+
+def _waits_for_data(finding: Finding) -> bool:
+    """Whether what was awaited is a stream's own future: it waits to read, or to write on."""
+    stack = finding.stacks[0].frames if finding.stacks else ()
+    return any(
+        frame.library and frame.function in ("StreamReader._wait_for_data", "StreamWriter.drain")
+        for frame in stack
     )
 
 

@@ -36,7 +36,7 @@ RULE = Rule(
 
 @dataclass(frozen=True)
 class HandedOver(Sighting):
-    """``run_coroutine_threadsafe`` was called with a loop that no thread runs."""
+    """``run_coroutine_threadsafe`` was called."""
 
     loop: asyncio.AbstractEventLoop
     future: Any
@@ -61,8 +61,7 @@ class HandOverProbe:
                 __tracebackhide__ = True
                 future = original(coro, loop)
                 homes[future] = weakref.ref(loop)
-                if not loop.is_running():
-                    emit(HandedOver(loop, future))
+                emit(HandedOver(loop, future))
                 return future
 
             return run_coroutine_threadsafe
@@ -112,6 +111,8 @@ class ThreadCalls(Detector):
             )
         elif isinstance(sighting, HandedOver):
             info = self.loops.of(sighting.loop)
+            if sighting.loop.is_running() or info.inherited:
+                return  # all is well; or LS401
             ref = weakref.ref(sighting.future)
             self._handed.append((ref, info, weakref.ref(sighting.loop), stack_here()))
         elif isinstance(sighting, RunEnded):
