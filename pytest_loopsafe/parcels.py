@@ -7,10 +7,12 @@ could plant a parcel could have planted the code. What cannot be pickled is repl
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
+import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +110,7 @@ class Parcel:
         value = None
         if self.value is not None:
             with contextlib.suppress(Exception):  # it could be read in the child
-                value = pickle.loads(self.value)
+                value = _loaded(self.value)
         error = self._error(origin) if self.error_text is not None else None
         return ChildPass(PassOutcome(number, value, error, origin), self.expired, self.ends_run)
 
@@ -116,7 +118,7 @@ class Parcel:
         error: BaseException = ForkedPassError(self.error_text)
         if self.error is not None:
             with contextlib.suppress(Exception):  # its module cannot be imported here, say
-                error = pickle.loads(self.error)
+                error = _loaded(self.error)
         with contextlib.suppress(Exception):  # a class of the user's may refuse it
             error.add_note(f"in the {origin}:\n{self.error_trace}")
         return error
@@ -141,8 +143,10 @@ def _carried(value: Any, number: int, lost: dict[str, None]) -> Any:
 def _pickled(thing: Any) -> tuple[bytes | None, Exception | None]:
     """A pickle that can be read again; or why there is none."""
     try:
-        data = pickle.dumps(thing)
-        pickle.loads(data)  # an exception with an __init__ of its own fails here, if at all
+        with io.BytesIO() as buffer:
+            _Pickler(buffer).dump(thing)
+            data = buffer.getvalue()
+        _loaded(data)  # an exception with an __init__ of its own fails here, if at all
     except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         return None, error
     return data, None
@@ -156,3 +160,44 @@ def _text(error: BaseException) -> str:
 
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
+
+
+# -- exceptions that no import finds -----------------------------------------------------------
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles exceptions whose class is not where it says that it is.
+
+    pytest's outcomes claim to be builtins, and a test may define a class of its own in a function.
+    What existed at the fork exists in the parent too, and is found by its name there.
+    """
+
+    def persistent_id(self, thing: Any) -> tuple[str, str] | None:
+        """The name of such a class; None for all else, which is pickled as ever."""
+        if not (isinstance(thing, type) and issubclass(thing, BaseException)):
+            return None
+        found: Any = sys.modules.get(thing.__module__)
+        for name in thing.__qualname__.split("."):
+            found = getattr(found, name, None)
+        return None if found is thing else (thing.__module__, thing.__qualname__)
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, pid: Any) -> type[BaseException]:
+        """The class of that name, if there is exactly one."""
+        named = {
+            one for one in _subclasses(BaseException) if (one.__module__, one.__qualname__) == pid
+        }
+        if len(named) != 1:
+            raise pickle.UnpicklingError(f"{len(named)} classes are called {'.'.join(pid)}")
+        return named.pop()
+
+
+def _loaded(data: bytes) -> Any:
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+def _subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    for one in type.__subclasses__(kind):
+        yield one
+        yield from _subclasses(one)
