@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test demo bench corpus lint types docs clean
+.PHONY: help test demo bench soak corpus lint types docs clean
 
 help:
 	@echo "make demo   the story, run for real: four revisions of one application"
 	@echo "make test   all tests"
 	@echo "make bench  what it costs, as ratios measured side by side"
+	@echo "make soak   2,000 tasks through one child of a real Celery worker"
 	@echo "make corpus who finds the bugs of public reports: loopsafe, asyncio.run, debug mode, ..."
 	@echo "make lint | types | docs | clean"
 
@@ -37,6 +38,9 @@ test: $(VENV)/ready
 
 bench: $(VENV)/ready
 	@$(BIN)/python bench/bench.py
+
+soak: $(VENV)/ready
+	@$(BIN)/python bench/soak.py $(ARGS)
 
 corpus: $(VENV)/ready
 	@$(BIN)/python bench/corpus.py $(ARGS)

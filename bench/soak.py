@@ -61,7 +61,7 @@ def main() -> int:
     number = parser.parse_args().calls
     workers = Workers()
     try:
-        celery = LoopsafeCelery({}, lambda run: None, workers, lambda: app)
+        celery = LoopsafeCelery({}, lambda run: None, workers, lambda unasked: app)
         began = time.perf_counter()
         celery.run(task, times=1, check=False)
         first = time.perf_counter() - began

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_loopsafe.api import watch as watch
     from pytest_loopsafe.canary import BlindError as BlindError
     from pytest_loopsafe.findings import Finding as Finding
+    from pytest_loopsafe.findings import LogLine as LogLine
     from pytest_loopsafe.loops import LoopInfo as LoopInfo
     from pytest_loopsafe.rebinding import Tracked as Tracked
     from pytest_loopsafe.report import LoopReport as LoopReport
@@ -37,6 +38,7 @@ _HOMES = {
     "BlindError": "canary",
     "Finding": "findings",
     "Frame": "stacks",
+    "LogLine": "findings",
     "LoopFactoryError": "schedules",
     "LoopInfo": "loops",
     "LoopReport": "report",
@@ -58,6 +60,7 @@ __all__ = [  # noqa: RUF022 - the two functions first
     "BlindError",
     "Finding",
     "Frame",
+    "LogLine",
     "LoopFactoryError",
     "LoopInfo",
     "LoopReport",

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from pytest_loopsafe.rendering import count, render_report
 from pytest_loopsafe.report import LoopReport
-from pytest_loopsafe.spool import SpoolError, SpoolReader
+from pytest_loopsafe.spool import SpoolError
+from pytest_loopsafe.spool_reader import SpoolReader
 
 _NOTHING = """\
 {folder}: nothing is recorded there. Was the worker started like this?
@@ -54,7 +55,13 @@ def _report(folder: str, *, verbose: bool, as_json: bool) -> int:
         sys.stderr.write(_NOTHING.format(folder=folder))
         return 2
     report = LoopReport(reader.findings, reader.loops, "celery")
-    report.notes = (*reader.deaths(), *reader.notes())
+    suspects = dict.fromkeys(
+        f"logged, and part of no finding: {line.logger} {line.level} {line.message}"
+        + (f" ({line.error})" if line.error else "")
+        for line in reader.lines()
+        if line.suspect
+    )
+    report.notes = (*reader.deaths(), *suspects, *reader.notes())
     if as_json:
         calls = [
             {

@@ -119,7 +119,7 @@ def watch(*, strict: bool = False, ignore: Iterable[str] = ()) -> Iterator[LoopR
         BlindError: the detectors cannot see on this interpreter.
     """
     watching = Watch(strict=strict, ignore=parse_ignores(ignore))
-    report = LoopReport(watching.findings, watching.loops.made)
+    report = LoopReport(watching.findings, watching.loops.made, logs=watching.logs)
     with watching.armed():
         try:
             yield report

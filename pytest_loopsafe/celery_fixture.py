@@ -60,14 +60,16 @@ class Workers:
     def stop(self) -> None:
         """Stop all of them."""
         with self._open:
+            for worker, _ in self._workers.values():
+                worker.ask_to_stop()
             for key in tuple(self._workers):
                 self._stop(key)
 
     def _stop(self, key: tuple[int, WorkerKind]) -> None:
         worker, client = self._workers.pop(key)
+        worker.stop()
         if worker.kind.broker is not None:
             client.forget_queue()
-        worker.stop()
 
 
 class LoopsafeCelery:
@@ -77,7 +79,8 @@ class LoopsafeCelery:
         defaults: settings from the ini options.
         started: told of each run before it begins, so that nothing found is lost.
         workers: the session's workers.
-        find_app: gives the project's app, or None where there is none.
+        find_app: gives the project's app, or None where there is none; asked whether to look for
+            what the test has not asked for too.
         broker: a URL; None for the embedded broker.
         backend: a URL; None for a folder.
     """
@@ -87,7 +90,7 @@ class LoopsafeCelery:
         defaults: dict[str, Any],
         started: Callable[[CeleryRun], None],
         workers: Workers,
-        find_app: Callable[[], Any],
+        find_app: Callable[[bool], Any],
         broker: str | None = None,
         backend: str | None = None,
     ) -> None:
@@ -155,7 +158,7 @@ class LoopsafeCelery:
             [signature],
             settings,
             WorkerKind(_pool(pool), concurrency, broker or self._broker, backend or self._backend),
-            app or self._find_app() or app_of(task),
+            app or self._app_of(task),
             fresh_worker,
         )
         copies = itertools.repeat(signature, settings.loops)
@@ -202,10 +205,14 @@ class LoopsafeCelery:
             given,
             self._settings(None, concurrency, timeout, strict, ignore),
             WorkerKind(_pool(pool), concurrency, broker or self._broker, backend or self._backend),
-            app or self._find_app() or app_of(given[0]),
+            app or self._app_of(given[0]),
             fresh_worker,
         )
         return _checked(run.execute(given, together=True), check)
+
+    def _app_of(self, task: Any) -> Any:
+        """The app that the test or the ini file names, else the task's own, else any fixture's."""
+        return self._find_app(False) or app_of(task) or self._find_app(True)
 
     def _settings(
         self,

@@ -58,6 +58,19 @@ LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
 """Where ``set_event_loop`` is looked up; a Runner calls it through the second."""
 
 
+def forget_loops_of_parent() -> None:
+    """Have a forked child know of no running loop and of none that was installed.
+
+    Python does so itself from 3.12 on (``asyncio.events.on_fork``). Before that, a child takes
+    over the loop that a plugin or an async test of the parent has installed, and a worker that is
+    started by hand has none.
+    """
+    events._set_running_loop(None)
+    policy: Any = getattr(events, "_event_loop_policy", None)
+    if policy is not None and hasattr(policy, "_local"):
+        policy._local = type(policy._local)()
+
+
 def step_type() -> tuple[type, int]:
     """The type of a C task's step callback, and how many objects a normal one refers to."""
     loop: Any = base_events.BaseEventLoop()

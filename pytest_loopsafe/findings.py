@@ -1,15 +1,45 @@
-"""What was seen, as plain data, and the log that folds one hazard's many sightings into one."""
+"""What was seen, as plain data."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.rules import Ignore, Rule, Severity
+from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that the code under test logged, as text.
+
+    Attributes:
+        logger: the logger's name; ``structlog`` for structlog's loggers, which have none.
+        level: ``ERROR``, ``WARNING``, as the log has it.
+        message: the formatted message; of structlog, ``event key=value key=value``.
+        pass_number: the pass in which it was logged, from 1.
+        error: ``TypeName: text`` of the exception that was logged with it; None where none was.
+        suspect: it has the text of a cross-loop error and belongs to no finding.
+    """
+
+    logger: str
+    level: str
+    message: str
+    pass_number: int
+    error: str | None = None
+    suspect: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as JSON-able data."""
+        return {
+            "logger": self.logger,
+            "level": self.level,
+            "message": self.message,
+            "pass": self.pass_number,
+            "error": self.error,
+        }
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,7 @@ class Finding:
         passes: the numbers of the passes in which it was seen, from 1.
         severity: the rule's own, or an error under ``strict``.
         origin: the process and the task, where it was seen in another process than the test's.
+        logged: lines that the code logged of the error, at most three, each message once.
     """
 
     rule: Rule
@@ -74,6 +105,7 @@ class Finding:
     passes: tuple[int, ...] = ()
     severity: Severity = Severity.ERROR
     origin: Origin | None = None
+    logged: tuple[LogLine, ...] = ()
 
     @property
     def code(self) -> str:
@@ -119,6 +151,7 @@ class Finding:
             "swallowed": self.swallowed,
             "swallowed_at": frame(self.swallowed_at) if self.swallowed_at else None,
             "swallowed_likely": self.swallowed_likely,
+            "logged": [line.to_json() for line in self.logged],
             "count": self.count,
             "passes": list(self.passes),
             "stacks": [
@@ -148,6 +181,13 @@ class ErrorKey:
     def of(cls, error: BaseException) -> ErrorKey:
         """The key of an exception that exists now."""
         return cls(id(error), type(error), str(error)[:200])
+
+
+class LoggedErrors(NamedTuple):
+    """A line of the log, and the keys of the exception logged with it and of all behind that."""
+
+    line: LogLine
+    keys: frozenset[ErrorKey]
 
 
 @dataclass(frozen=True)
@@ -185,116 +225,3 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
         pending += [current.__cause__, current.__context__]
         if isinstance(current, BaseExceptionGroup):
             pending += current.exceptions
-
-
-class _Record:
-    __slots__ = ("count", "finding", "ignored", "number", "passes", "pending")
-
-    def __init__(self, finding: Finding) -> None:
-        self.number = 0
-        self.finding = finding
-        self.count = 0
-        self.ignored = False
-        self.passes: set[int] = set()
-        self.pending: list[tuple[ErrorKey, Frame | None]] = []
-
-
-class FindingLog:
-    """Folds observations into findings: one hazard is one finding with a count.
-
-    Two observations are the same hazard when rule and place agree: the same line of the user's
-    code, in whichever loop. Safe to use from any thread.
-    """
-
-    def __init__(
-        self,
-        *,
-        strict: bool = False,
-        ignore: Iterable[Ignore] = (),
-        locate: Callable[[tuple[Any, ...]], str | None] = lambda things: None,
-        found: Callable[[int, Finding], None] = lambda number, finding: None,
-    ) -> None:
-        self._strict = strict
-        self._ignore = tuple(ignore)
-        self._locate = locate
-        self._found = found
-        self._lock = threading.Lock()
-        self._records: dict[object, _Record] = {}
-        self.ignored = 0
-
-    def add(self, observation: Observation, pass_number: int) -> None:
-        """Take in one observation made in a pass."""
-        finding = observation.finding
-        site = finding.site
-        place = (site.file, site.line) if site else finding.message
-        key = (finding.code, observation.identity or place)
-        with self._lock:
-            record = self._records.get(key)
-        if record is None:
-            # Who holds the object is asked once for each hazard: a search costs milliseconds.
-            owner = finding.owner or self._locate(observation.about)
-            severity = observation.severity or finding.rule.severity
-            severity = Severity.ERROR if self._strict else severity
-            record = _Record(replace(finding, severity=severity, owner=owner))
-        if any(entry.matches(finding.code, record.finding.owner) for entry in self._ignore):
-            self.ignored += 1
-            record.ignored = True
-        with self._lock:
-            record = self._records.setdefault(key, record)
-            record.number = record.number or len(self._records)
-            record.count += 1
-            record.passes.add(pass_number)
-            if observation.error is not None:
-                record.pending.append((ErrorKey.of(observation.error), observation.likely_handler))
-        if record.count == 1 and not record.ignored:
-            self._found(record.number, self._finding(record))
-
-    def settle(
-        self,
-        errors: Iterable[BaseException],
-        witnessed: Callable[[ErrorKey], Frame | None] = lambda key: None,
-    ) -> None:
-        """Judge at the end of a pass which errors left it; the others were swallowed.
-
-        Args:
-            errors: the exceptions that left the pass.
-            witnessed: tells which frame kept an error, where somebody saw it.
-        """
-        left = {ErrorKey.of(link) for error in errors for link in error_chain(error)}
-        with self._lock:
-            for record in self._records.values():
-                pending, record.pending = record.pending, []
-                if any(key in left for key, _ in pending):
-                    continue  # one of several at the same place came out: it is no secret
-                for key, likely in pending:
-                    finding = record.finding
-                    handler = witnessed(key)
-                    if not finding.swallowed or (handler and finding.swallowed_at is None):
-                        record.finding = replace(
-                            finding,
-                            swallowed=True,
-                            swallowed_at=handler or likely,
-                            swallowed_likely=handler is None and likely is not None,
-                        )
-
-    def findings(self) -> tuple[Finding, ...]:
-        """All findings so far, in the order in which they were first seen."""
-        return tuple(self.numbered().values())
-
-    def numbered(self) -> dict[int, Finding]:
-        """All findings so far, by a number that stays the same."""
-        with self._lock:
-            return {
-                record.number: self._finding(record)
-                for record in self._records.values()
-                if not record.ignored
-            }
-
-    @staticmethod
-    def _finding(record: _Record) -> Finding:
-        return replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
-
-    def forked(self) -> None:
-        """Begin anew in a forked child: what was found so far is the parent's to report."""
-        self._lock = threading.Lock()
-        self._records = {}

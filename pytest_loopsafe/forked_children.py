@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 
-from pytest_loopsafe.findings import Finding
-from pytest_loopsafe.spool import SpoolError, SpoolReader, SpoolWriter, fold
+from pytest_loopsafe.findings import Finding, LogLine
+from pytest_loopsafe.spool import SpoolError, SpoolWriter
+from pytest_loopsafe.spool_reader import SpoolReader, fold
 
 
 class ForkedChildren:
@@ -45,6 +46,10 @@ class ForkedChildren:
         return fold(
             finding for process in self._reader.processes for finding in process.findings.values()
         )
+
+    def lines(self) -> tuple[LogLine, ...]:
+        """What all children have logged."""
+        return self._reader.lines() if self._reader is not None else ()
 
     @property
     def reader(self) -> SpoolReader | None:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe import wire
+from pytest_loopsafe import cpython, wire
 from pytest_loopsafe.findings import Origin
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.parcels import ChildPass, ForkedPassError, Parcel
@@ -209,6 +209,7 @@ class ForkedPasses:
             positions = {name: _kept_in_memory(name) for name in _STREAMS}
             strangers = _child_processes()
             self._watch.loops.count_from(self._made)
+            cpython.forget_loops_of_parent()
             os._exit = _exit
             parcel = self._parcel(number, body)
             _end_processes(strangers)

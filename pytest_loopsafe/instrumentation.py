@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class Patches:
         self._undo: list[tuple[Any, str, bool, Any, Any]] = []
         self._on_loop_classes: list[Callable[[type], None]] = []
         self._when_armed: list[Callable[[], None]] = []
+        self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
         self.steps = [0]
         """How often anything was scheduled on a loop; in a list, so that probes can share it."""
 
@@ -103,8 +105,25 @@ class Patches:
         """Call this whenever one more watch arms: it has to be told all from the beginning."""
         self._when_armed.append(action)
 
+    def when_imported(self, module: str, name: str, action: Callable[[Any], None]) -> None:
+        """Call this once with ``module.name``: now, or once somebody has imported it.
+
+        Nothing is imported for it, and no import is hooked: `look_again` finds it.
+        """
+        self._when_imported[module, name] = action
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Find what has been imported since."""
+        for key in tuple(self._when_imported):
+            found = getattr(sys.modules.get(key[0]), key[1], None)
+            action = self._when_imported.pop(key, None) if found is not None else None
+            if action is not None:
+                action(found)
+
     def arm(self) -> None:
         """One more watch arms."""
+        self.look_again()
         for action in self._when_armed:
             action()
 
@@ -131,6 +150,7 @@ class Patches:
         An attribute that somebody else has replaced since is theirs and stays; what we left below
         it passes calls through.
         """
+        self._when_imported.clear()
         while self._undo:
             owner, name, own, original, replacement = self._undo.pop()
             if vars(owner).get(name) is not replacement:
@@ -249,6 +269,12 @@ class Instrumentation:
         if self._patches is not None:
             self._patches.restore()
             self._patches = None
+
+    def look_again(self) -> None:
+        """Cover what has been imported since the last look."""
+        patches = self._patches
+        if patches is not None:
+            patches.look_again()
 
     def report(self, observer: Observer, sighting: Sighting) -> None:
         """Hand a sighting to one observer, deaf meanwhile to what its judging causes here."""

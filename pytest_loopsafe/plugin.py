@@ -148,20 +148,28 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
         marker.defaults(config),
         lambda run: session.started(item, run),
         config.stash[_WORKERS],
-        lambda: _celery_app(request),
+        lambda unasked: _celery_app(request, unasked=unasked),
         config.getini("loopsafe_celery_broker"),
         config.getini("loopsafe_celery_backend"),
     )
 
 
-def _celery_app(request: pytest.FixtureRequest) -> Any:
-    """The project's Celery app: the test's own, else the ini option's, else the fixture's."""
+def _celery_app(request: pytest.FixtureRequest, *, unasked: bool) -> Any:
+    """The Celery app of the fixture `celery_app` where the test has it, else the ini option's.
+
+    Args:
+        request: the test's.
+        unasked: whether to take the fixture of a test that has not asked for it, too. Celery's own
+            plugin has one for everybody.
+    """
     name = request.config.getini("loopsafe_celery_app")
-    if "celery_app" in request.fixturenames or not name:
+    if "celery_app" in request.fixturenames or unasked:
         try:
             return request.getfixturevalue("celery_app")
         except pytest.FixtureLookupError:
             return None
+    if not name:
+        return None
     module, _, attribute = name.partition(":")
     try:
         import importlib

@@ -21,7 +21,7 @@ from typing import Any
 from pytest_loopsafe import wire
 from pytest_loopsafe.canary import BlindError
 from pytest_loopsafe.detectors.hang import PassTimedOut
-from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.findings import Finding, LogLine, Origin
 from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.settings import parse_ignores
@@ -58,15 +58,19 @@ class Recorder:
         role: what this process is, in a few words.
         forked_from: the parent's process id where all that is there now was made by the parent;
             None in a process that has made everything itself.
+        entry: the end of the path of the file that calls what is watched.
 
     Raises:
         SpoolError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, role: str, forked_from: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, role: str, forked_from: int | None = None, entry: str | None = None
+    ) -> None:
         self._folder = folder
         self._role = role
         self._forked_from = forked_from
+        self._entry = entry
         self._spool = SpoolWriter(folder, role)
         self._lock = threading.RLock()
         self._here = threading.local()
@@ -125,7 +129,7 @@ class Recorder:
         with self._lock:
             errors = (error,) if error is not None else ()
             call.watch.end_pass(*errors, thorough=self._is_thorough(call.number))
-            call.watch.comes_from(None)
+            call.watch.comes_from(Origin(os.getpid(), self._role))
             self._write_down(call.watch)
             text = f"{type(error).__name__}: {error}" if error is not None else None
             self._spool.write("ended", run=self._run, number=call.number, state=state, error=text)
@@ -144,6 +148,7 @@ class Recorder:
             watch, self._watch = self._watch, None
             if watch is None:
                 return
+            watch.comes_from(Origin(os.getpid(), self._role))
             watch.end_run()
             self._write_down(watch)
             self._armed.close()
@@ -166,7 +171,11 @@ class Recorder:
         self._run, self._request = request.run, request
         self._written, self._last_loop, self._calls = {}, 0, 0
         watch = Watch(
-            strict=request.strict, ignore=parse_ignores(request.ignore), found=self._found
+            strict=request.strict,
+            ignore=parse_ignores(request.ignore),
+            found=self._found,
+            written=self._logged,
+            entry=self._entry,
         )
         if self._forked_from is not None:
             watch.loops.inherit(
@@ -190,6 +199,11 @@ class Recorder:
         self._written[number] = finding
         self._spool.write("finding", run=self._run, key=number, finding=wire.encode(finding))
 
+    def _logged(self, number: int, line: LogLine) -> None:
+        # In a worker that serves for days, only what may be a trace of a hazard.
+        if self._run or line.suspect:
+            self._spool.write("line", run=self._run, number=number, line=wire.encode(line))
+
     def _write_down(self, watch: Watch) -> None:
         """Write what has changed: new counts, who swallowed it, new loops."""
         for number, finding in watch.numbered().items():
@@ -202,6 +216,7 @@ class Recorder:
                 loops = tuple(replace(info, created=()) for info in loops)
             self._spool.write("loops", run=self._run, loops=wire.encode(loops))
         watch.loops.forget(keep=_LOOPS_KEPT)
+        watch.logs.let_go()
 
     def _on_end_run(self, number: int, frame: FrameType | None) -> None:
         # A handler runs between two instructions of the main thread: where that is in the middle

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_loopsafe.findings import Finding
+from pytest_loopsafe.findings import Finding, LogLine
 from pytest_loopsafe.report import LoopReport
 from pytest_loopsafe.rules import Severity
 from pytest_loopsafe.stacks import Frame, Stack
 
 _STACKS_SHOWN = 6
+_LINES_SHOWN = 5
+_LINE_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,39 @@ def render_finding(
         text.add(f"  seen in:   {finding.origin}")
     if finding.swallowed:
         text.add(f"  swallowed: {_hidden_by(finding)}")
+    for logged in finding.logged:
+        text.add(f"  logged:    {logged.logger} {logged.level} {_logged(logged)}")
     if finding.owner:
         text.add(f"  owner:     {finding.owner}")
     text.add(Span("  remedy:    ", ("green",)), finding.remedy)
     text.add(f"  rule:      {finding.rule.url}   to ignore it: ignore=['{finding.code}']")
+
+
+def render_lines(wanted: str, lines: Sequence[LogLine], findings: Iterable[Finding]) -> Text:
+    """The lines of a log that should not be there, and the findings that they tell of."""
+    text = Text()
+    text.add(f"{wanted} was logged {count(len(lines), 'time')}:")
+    told = [(line, finding) for finding in findings for line in finding.logged]
+    for line in lines[:_LINES_SHOWN]:
+        text.add(f"  pass {line.pass_number}, {line.logger} {line.level}: {_logged(line)}")
+        for one, finding in told:
+            if one == line:
+                text.add(f"    tells of {headline(finding)}")
+    if len(lines) > _LINES_SHOWN:
+        text.add(f"  and {len(lines) - _LINES_SHOWN} more")
+    return text
+
+
+def _logged(line: LogLine) -> str:
+    error = f" ({_shortened(line.error)})" if line.error else ""
+    return f"{_shortened(line.message)}{error}"
+
+
+def _shortened(text: str) -> str:
+    """In one line; the middle goes first, for what asyncio has to say it says at the end."""
+    text = " ".join(text.split())
+    half = _LINE_WIDTH // 2
+    return text if len(text) <= _LINE_WIDTH else f"{text[:half]} … {text[-half:]}"
 
 
 def _hidden_by(finding: Finding) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.findings import Finding, LogLine, Origin
+from pytest_loopsafe.logs import LogBook
 from pytest_loopsafe.loops import LoopInfo
 
 
@@ -38,9 +40,11 @@ class LoopReport:
         findings: Callable[[], tuple[Finding, ...]],
         loops: Callable[[], tuple[LoopInfo, ...]],
         schedule: str | None = None,
+        logs: LogBook | None = None,
     ) -> None:
         self._findings = findings
         self._loops = loops
+        self._logs = logs if logs is not None else LogBook()
         self.schedule = schedule
         self.passes: tuple[PassOutcome, ...] = ()
         self.notes: tuple[str, ...] = ()
@@ -56,6 +60,11 @@ class LoopReport:
     def loops(self) -> tuple[LoopInfo, ...]:
         """All loops made during the watch, in order."""
         return self._loops()
+
+    @property
+    def logs(self) -> tuple[LogLine, ...]:
+        """What the code logged, through ``logging`` or structlog, at most 10,000 lines."""
+        return self._logs.lines()
 
     @property
     def results(self) -> tuple[Any, ...]:
@@ -80,6 +89,30 @@ class LoopReport:
         """
         if self.errors:
             raise LoopSafetyError(self)
+
+    def assert_not_logged(self, text: str | re.Pattern[str]) -> None:
+        """Assert that no line of the log has a text in its message or its error.
+
+        Args:
+            text: a part of the line, or a compiled pattern to search for.
+
+        Raises:
+            AssertionError: lines have it, and are listed; or so much was logged that not all lines
+                were kept, and nobody can tell.
+            TypeError: `text` is neither.
+            ValueError: `text` is empty.
+        """
+        __tracebackhide__ = True
+        found = self._logs.search(text)
+        wanted = repr(text if isinstance(text, str) else text.pattern)
+        if found:
+            from pytest_loopsafe.rendering import render_lines  # it is above this
+
+            raise AssertionError(render_lines(wanted, found, self.findings).plain())
+        if self._logs.lost:
+            raise AssertionError(
+                f"{wanted} is not in the lines that were kept, but {self._logs.notes()[0]}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able data: ``{"loops": N, "findings": [...], "notes": [...]}``."""

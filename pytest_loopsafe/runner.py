@@ -92,7 +92,9 @@ class LoopRun:
             self._forks = ForkedPasses(
                 self._watch, settings.timeout, parallel=settings.concurrency > 1
             )
-        self.report = LoopReport(self._watch.findings, self._made, settings.schedule)
+        self.report = LoopReport(
+            self._watch.findings, self._made, settings.schedule, self._watch.logs
+        )
 
     def execute(self) -> LoopReport:
         """Run all passes and return the report; nothing that the code raises is raised here.

@@ -17,6 +17,7 @@ from pytest_loopsafe.settings import Settings
 if TYPE_CHECKING:
     from pytest_loopsafe.adapters.base import Adapter
 
+_RUNNERS = frozenset({"loopsafe_runner", "loopsafe_celery"})
 _RUNS = pytest.StashKey[list[Any]]()
 _BODY = pytest.StashKey[Callable[..., Any]]()
 _SETTINGS = pytest.StashKey[Settings | None]()
@@ -84,7 +85,7 @@ class LoopsafeSession:
         if settings is not None and isinstance(item, pytest.Function):
             item.stash[_BODY] = item.obj
             return (yield)
-        if not self._audit or "loopsafe_runner" in getattr(item, "fixturenames", ()):
+        if not self._audit or not _RUNNERS.isdisjoint(getattr(item, "fixturenames", ())):
             return (yield)  # what the test runs itself is judged as the test wants it
         from pytest_loopsafe.adapters import Adapters
         from pytest_loopsafe.watching import Watch
@@ -197,7 +198,7 @@ class _Audited:
     def __init__(self, watching: Any) -> None:
         from pytest_loopsafe.report import LoopReport
 
-        self.report = LoopReport(watching.findings, watching.loops.made)
+        self.report = LoopReport(watching.findings, watching.loops.made, logs=watching.logs)
 
 
 def async_fixture(item: pytest.Item) -> str | None:

@@ -15,17 +15,19 @@ from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors import discover
 from pytest_loopsafe.detectors.base import Detector, PassEnded, RunEnded
 from pytest_loopsafe.detectors.inherited import as_inherited
-from pytest_loopsafe.findings import Finding, FindingLog, Observation, Origin
+from pytest_loopsafe.finding_log import FindingLog
+from pytest_loopsafe.findings import Finding, LogLine, Observation, Origin
 from pytest_loopsafe.forked_children import ForkedChildren
 from pytest_loopsafe.heap import HEAP
 from pytest_loopsafe.heap_view import HeapView
 from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe.logs import LogBook, Logged, LogProbe
 from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
 from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe.loops import LoopRegistry
 from pytest_loopsafe.rules import Ignore
 from pytest_loopsafe.spool import SpoolWriter
-from pytest_loopsafe.stacks import current_stack
+from pytest_loopsafe.stacks import Frame, current_stack
 from pytest_loopsafe.swallowing import Witness
 
 
@@ -34,7 +36,8 @@ class LoopsafeWarning(UserWarning):
 
 
 def _probes() -> tuple[Probe, ...]:
-    by_kind: dict[type, Probe] = {BirthProbe: BirthProbe(), LifeProbe: LifeProbe()}
+    own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
+    by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
     for detector in discover():
         for probe in detector.probes:
             by_kind.setdefault(type(probe), probe)
@@ -50,6 +53,9 @@ class Watch:
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
         found: told of each new finding at once, with its number; for who must not lose any.
+        written: told of each line that is logged at once, with its number.
+        entry: the end of a file's path: what is outside of its last frame in a stack is not the
+            code under test, but what called it.
     """
 
     def __init__(
@@ -60,14 +66,18 @@ class Watch:
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
         found: Callable[[int, Finding], None] | None = None,
+        written: Callable[[int, LogLine], None] = lambda number, line: None,
+        entry: str | None = None,
     ) -> None:
         self.loops = LoopRegistry()
+        self.logs = LogBook(written=written)
         self.heap = HeapView(self.loops, subjects, adapters)
         self._found = found
+        self._entry = entry
         self._log = FindingLog(
             strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
         )
-        self._origin = threading.local()
+        self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness()
@@ -87,10 +97,13 @@ class Watch:
         finally:
             self._witness.stop()
             self.children.close()
+            for line in self.children.lines():
+                self.logs.put(line)
 
     def begin_pass(self, number: int) -> None:
         """What is seen from here on belongs to this pass (from 1)."""
         self.loops.pass_number = number
+        PROCESS.look_again()
 
     def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
         """Judge what the pass left behind, and which of its errors were swallowed.
@@ -104,19 +117,22 @@ class Watch:
         self._log.settle(errors, self._witness.keeper)
         self._witness.stop()  # an error that is settled need not be followed, which is not free
         if not thorough:
+            self.logs.judge(self._log.attach)
             return
         # Not while judging: what finalizers do now is to be seen.
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, PassEnded(self.loops.pass_number))
 
     def end_run(self) -> None:
         """Judge what is left when all has ended."""
         self.heap.collect()
+        self.logs.judge(self._log.attach)
         PROCESS.report(self, RunEnded())
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return tuple(self.heap.notes)
+        return (*self.heap.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -127,8 +143,11 @@ class Watch:
         return self._log.numbered()
 
     def comes_from(self, origin: Origin | None) -> None:
-        """What is found in this thread from here on comes from there."""
-        self._origin.now = origin
+        """What is found in this thread, and in those that it starts, comes from there."""
+        if origin is None:
+            self._origins.pop(threading.get_ident(), None)
+        else:
+            self._origins[threading.get_ident()] = origin
 
     def before_fork(self) -> None:
         """Have a place ready where a forked child can write."""
@@ -151,18 +170,26 @@ class Watch:
         for detector in self._detectors:
             detector.forked()
 
-        def write(number: int, finding: Finding) -> None:
+        def found(number: int, finding: Finding) -> None:
             with suppress(OSError):  # the disk is full, say: a fault of ours is never the code's
                 writer.write("finding", key=number, finding=wire.encode(finding))
 
-        self._found = write
+        def written(number: int, line: LogLine) -> None:
+            with suppress(OSError):
+                writer.write("line", number=number, line=wire.encode(line))
+
+        self._found = found
+        self.logs = LogBook(written=written)
         self.comes_from(Origin(os.getpid(), "forked child"))
         return True
 
     def observe(self, sighting: Sighting) -> None:
         """Number new loops, and pass everything to the detectors that judge it."""
-        if isinstance(sighting, LoopBorn):
-            self.loops.born(sighting.loop, current_stack())
+        if isinstance(sighting, Logged):
+            self.logs.take(sighting, self.loops.pass_number)
+        elif isinstance(sighting, LoopBorn):
+            self.loops.born(sighting.loop, self._inside(current_stack()))
+            PROCESS.look_again()
         elif isinstance(sighting, LoopRan):
             self.loops.ran(sighting.loop, sighting.code)
         elif isinstance(sighting, LoopClosed):
@@ -195,11 +222,32 @@ class Watch:
 
     def _placed(self, seen: Observation) -> Observation | None:
         """An observation with its origin, and under the rule for what a parent left."""
-        origin = getattr(self._origin, "now", None)
+        origin = self._origins.get(threading.get_ident()) or self._origin_elsewhere()
         observation = as_inherited(seen)
         if observation is None or origin is None:
             return observation
-        return replace(observation, finding=replace(observation.finding, origin=origin))
+        stacks = tuple(
+            replace(stack, frames=self._inside(stack.frames))
+            for stack in observation.finding.stacks
+        )
+        finding = replace(observation.finding, origin=origin, stacks=stacks)
+        return replace(observation, finding=finding)
+
+    def _inside(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        """The frames of the code under test: in a worker, without those that brought it there."""
+        if self._entry is not None:
+            for index in range(len(frames) - 1, -1, -1):
+                if frames[index].file.endswith(self._entry):
+                    return frames[index + 1 :] or frames
+        return frames
+
+    def _origin_elsewhere(self) -> Origin | None:
+        """Where a thread without a call comes from: the one call, or else only the process."""
+        known = tuple(self._origins.copy().values())
+        calls = [origin for origin in known if origin.task is not None]
+        if len(calls) == 1:
+            return calls[0]
+        return Origin(known[0].pid, known[0].process) if known else None
 
     def _tell(self, number: int, finding: Finding) -> None:
         if self._found is not None:

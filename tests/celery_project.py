@@ -1,17 +1,20 @@
 """A Celery project: tasks that are loop-safe, tasks that are not, and tasks that end badly."""
 
 import asyncio
+import logging
 import os
 import signal
 import time
 from typing import Any
 
+import structlog
 from celery import Celery
 
 # A broker that nobody answers at: whoever sends to it instead of the test's own is found out.
 app = Celery("project", broker="redis://127.0.0.1:1/0", set_as_current=False)
 app.conf.broker_connection_retry_on_startup = False
 
+logger = logging.getLogger("project")
 parents_loop = asyncio.new_event_loop()
 parents_future = parents_loop.create_future()
 kept: list[Any] = []
@@ -25,6 +28,7 @@ async def await_what_was_kept() -> str:
         try:
             await kept[0]
         except RuntimeError as error:
+            logger.exception("message_lost")
             result = type(error).__name__
     kept[:] = [asyncio.get_running_loop().create_future()]
     return result
@@ -122,3 +126,8 @@ def send_more(number: int) -> None:
 @app.task(ignore_result=True)
 def without_result() -> int:
     return 1
+
+
+@app.task
+def log_with_structlog() -> None:
+    structlog.get_logger().warning("message_lost", number=7)

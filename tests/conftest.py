@@ -23,8 +23,11 @@ from pytest_loopsafe.detectors import discover
 # Runs of pytest in this process forget the modules that they import. Ours, and extension modules
 # that cannot be imported twice, are loaded before the first of them.
 for _found in pkgutil.iter_modules(pytest_loopsafe.__path__):
-    if _found.name not in ("__main__", "celery"):  # programs: to import them is to run them
-        importlib.import_module(f"pytest_loopsafe.{_found.name}")
+    if _found.name in ("__main__", "celery"):
+        continue  # programs: to import them is to run them
+    if _found.name == "celery_fixture" and find_spec("celery") is None:
+        continue
+    importlib.import_module(f"pytest_loopsafe.{_found.name}")
 discover()
 for _name in ("uvloop", "redis.asyncio", "fakeredis"):
     try:

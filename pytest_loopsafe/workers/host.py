@@ -9,12 +9,17 @@ all tasks are there, whatever is changed is changed there alone, and nothing is 
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import signal
+import socket
+import stat
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -23,12 +28,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_loopsafe import cpython
+from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
 from pytest_loopsafe.workers import broker
 
 READY_TIMEOUT = 20.0
-STOP_TIMEOUT = 5.0
+_TO_SAY_SO = 2.0
+STOP_TIMEOUT = 2.5
+"""Seconds for a stop in order, which takes 1.0; after a child has died of violence, Celery waits
+longer for what is not to come."""
 
 POOLS = {
     "prefork": "forked children, Celery's default",
@@ -84,8 +94,11 @@ class Worker:
         for name in ("spool", "messages", "results"):
             (self.folder / name).mkdir()
         request.write(self.spool)
+        self.pid: int | None = None
+        self._group: int | None = None
+        self._is_asked = False
         try:
-            self.pid = self._fork()
+            self.pid = self._group = self._fork()
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -127,24 +140,33 @@ class Worker:
 
     def how_it_died(self, pid: int) -> str:
         """What the main process said of a child's end, `` (signal 9 (SIGKILL))``; or nothing."""
-        found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
-        return f" ({found[-1]})" if found else ""
+        deadline = time.monotonic() + _TO_SAY_SO
+        while True:
+            found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
+            if found or not self.alive() or time.monotonic() > deadline:
+                return f" ({found[-1]})" if found else ""
+            time.sleep(0.01)
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop, without waiting."""
+        if self.pid is not None and self.alive() and not self._is_asked:
+            self._is_asked = True
+            os.kill(self.pid, signal.SIGTERM)
 
     def stop(self) -> None:
         """Stop the worker and its children, in order if they let themselves, and clean up."""
-        pid = getattr(self, "pid", None)
-        if pid is not None and self.alive():
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_TIMEOUT
-            while self.alive() and time.monotonic() < deadline:
-                time.sleep(0.005)
+        self.ask_to_stop()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if self._group is not None:
             # The group has the children, also those whose parent was too slow or is dead.
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            if self.pid is not None:
-                with suppress(ChildProcessError):
-                    os.waitpid(self.pid, 0)
-                self.pid = None
+                os.killpg(self._group, signal.SIGKILL)
+        if self.pid is not None:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = None
         self._open.close()
 
     def _fork(self) -> int | None:
@@ -175,6 +197,8 @@ class Worker:
         """In the fork: take leave of the test, and be a worker until told to stop."""
         os.setpgid(0, 0)  # Ctrl-C in the terminal is for the test process
         PROCESS.leave()
+        cpython.forget_loops_of_parent()
+        _let_go_of_what_is_the_parents()
         _default_warnings()
         from celery import platforms, signals
 
@@ -253,6 +277,43 @@ class Worker:
 def environment() -> dict[str, str]:
     """The environment, without what pytest writes there for each test."""
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def _let_go_of_what_is_the_parents() -> None:
+    """Give up, in a fork, the ends of what only the parent goes on with.
+
+    That is the sockets of servers and loops in its other threads, which are not here, and the
+    pipes to its subprocesses. A copy of them would keep open what the parent closes, for as long
+    as the worker lives, and whoever is at the other end would wait for the end in vain. All else
+    is kept: it is what a real worker's children inherit.
+    """
+    sockets: dict[int, Any] = {}
+    serving: set[Any] = set()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):
+            number = int(name)
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as copy:
+                address = copy.getsockname()
+                # Of an Internet address, the port: what is accepted has another host than 0.0.0.0.
+                sockets[number] = address[1] if isinstance(address, tuple) else address
+                if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    serving.add(sockets[number])
+    given_up = {number for number, served in sockets.items() if served in serving}
+    for loop in all_loops():
+        if cpython.loop_thread(loop) not in (None, threading.get_ident()):
+            selector = getattr(loop, "_selector", None)
+            given_up |= sockets.keys() & (getattr(selector, "get_map", dict)() or {}).keys()
+    for one in gc.get_objects():
+        if issubclass(type(one), subprocess.Popen):
+            with suppress(AttributeError, ValueError):  # it was not started, or is closed
+                streams = (one.stdin, one.stdout, one.stderr)
+                given_up |= {stream.fileno() for stream in streams if stream and not stream.closed}
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for number in given_up:
+            # The number stays taken: whoever still has it here must not close something else.
+            os.dup2(nothing.fileno(), number, inheritable=False)
 
 
 def _default_warnings() -> None:

@@ -19,6 +19,9 @@ from pytest_loopsafe.spool import SpoolError
 
 VARIABLE = "LOOPSAFE_SPOOL"
 
+_ENTRY = os.path.join("celery", "app", "trace.py")
+"""The file of Celery's that calls a task."""
+
 
 class Invocations:
     """Connects Celery's signals to this process's recorder.
@@ -63,7 +66,7 @@ class Invocations:
 
     def _start(self, role: str, forked_from: int | None = None) -> None:
         try:
-            self._recorder = Recorder(self._folder, role, forked_from)
+            self._recorder = Recorder(self._folder, role, forked_from, entry=_ENTRY)
             self._recorder.arm()
         except SpoolError as error:
             # A worker must not die of it: it serves people, and this is a watcher's trouble.

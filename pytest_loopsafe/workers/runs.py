@@ -10,16 +10,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pytest_loopsafe.findings import Finding, Origin
+from pytest_loopsafe.logs import LogBook
 from pytest_loopsafe.recording import END_RUN
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings
-from pytest_loopsafe.spool import Invocation, ProcessRecord, RunRequest, SpoolReader
+from pytest_loopsafe.spool import RunRequest
+from pytest_loopsafe.spool_reader import Invocation, ProcessRecord, SpoolReader
 from pytest_loopsafe.workers.client import Client
 from pytest_loopsafe.workers.host import Worker
 
 _POLL = 0.002
 _GRACE = 2.0
-"""Seconds for a process to answer."""
+"""Seconds beyond a call's own, for a worker to begin and to end it."""
+_TO_JUDGE = 15.0
+"""Seconds for a process to say what it has left; it takes milliseconds, or some searches."""
 _REDELIVERY = 0.5
 """Seconds for a task that was lost with its child to be given to another one. Where Celery does so
 (acks_late with reject_on_worker_lost), it waits ten seconds first, which a test need not."""
@@ -48,7 +52,10 @@ class CeleryRun:
         self._lost_at: dict[str, float] = {}
         self._over: set[str] = set()
         self._is_done = False
-        self.report = LoopReport(self._findings, lambda: self._reader.loops(request.run), "celery")
+        self._logs = LogBook()
+        self.report = LoopReport(
+            self._findings, lambda: self._reader.loops(request.run), "celery", self._logs
+        )
 
     def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
         """Send the signatures and wait until all that they set off has ended.
@@ -73,7 +80,10 @@ class CeleryRun:
             self._is_done = True
             self.report.passes = tuple(self._outcomes())
             run = self._request.run
+            for line in self._reader.lines(run):
+                self._logs.put(line)
             notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
+            notes += self._logs.notes()
             self.report.notes = (*self._notes, *notes)
         return self.report
 
@@ -93,8 +103,13 @@ class CeleryRun:
             now = time.monotonic()
             if now - looked > 0.1:
                 looked = now
-                # Tasks that never begin (expired, revoked, unknown) are known to the backend.
-                pending = [one for one in pending if not self._is_settled(one)]
+                # Tasks that never begin (expired, revoked, unknown) are known to the backend. One
+                # that has begun is not over with its result: what it left is being judged.
+                pending = [
+                    one
+                    for one in pending
+                    if one in self._reader.last_call or not self._is_settled(one)
+                ]
                 if not pending:
                     return True
                 if not self._worker.alive():
@@ -186,7 +201,7 @@ class CeleryRun:
         for process in asked:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, END_RUN)
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _TO_JUDGE
         while any(not self._has_ended(one) for one in asked):
             if time.monotonic() > deadline:
                 self._note(
@@ -213,10 +228,10 @@ class CeleryRun:
                     value, error = self._client.outcome(call.id) or (None, None)
             if error is None and (process.pid, call.number) in self._hung():
                 error = TimeoutError(f"call {number} did not end in {self._settings.timeout:g} s")
+            elif error is None and call.lost:
+                error = _LostError(f"{process} died while it ran task {call.task}")
             elif error is None and call.state == "RUNNING":
-                error = _LostError(
-                    f"{process.role} {process.pid} died while it ran task {call.task}"
-                )
+                error = TimeoutError(f"task {call.task} still runs in {process}")
             elif error is None and call.error is not None:
                 error = _TaskError(call.error)
             yield PassOutcome(number, value, error, origin)
