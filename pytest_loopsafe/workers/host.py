@@ -33,7 +33,7 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
-from pytest_loopsafe.workers import broker
+from pytest_loopsafe.workers import WorkerError, broker
 
 READY_TIMEOUT = 20.0
 _TO_SAY_SO = 2.0
@@ -47,10 +47,6 @@ POOLS = {
     "threads": "threads of the worker",
 }
 """The pools that a worker can be asked for."""
-
-
-class WorkerError(RuntimeError):
-    """The worker did not start, or is gone; the message says what it said last."""
 
 
 @dataclass(frozen=True)
