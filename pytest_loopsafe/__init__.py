@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_loopsafe.canary import BlindError as BlindError
     from pytest_loopsafe.findings import Finding as Finding
     from pytest_loopsafe.findings import LogLine as LogLine
+    from pytest_loopsafe.findings import Origin as Origin
     from pytest_loopsafe.loops import LoopInfo as LoopInfo
     from pytest_loopsafe.rebinding import Tracked as Tracked
     from pytest_loopsafe.report import LoopReport as LoopReport
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_loopsafe.stacks import Frame as Frame
     from pytest_loopsafe.stacks import Stack as Stack
     from pytest_loopsafe.watching import LoopsafeWarning as LoopsafeWarning
+    from pytest_loopsafe.workers import WorkerError as WorkerError
 
 _HOMES = {
     "Adapter": "adapters.base",
@@ -44,11 +46,13 @@ _HOMES = {
     "LoopReport": "report",
     "LoopSafetyError": "report",
     "LoopsafeWarning": "watching",
+    "Origin": "findings",
     "PassOutcome": "report",
     "Rule": "rules",
     "SettingsError": "settings",
     "Severity": "rules",
     "Stack": "stacks",
+    "WorkerError": "workers",
     "run": "api",
     "watch": "api",
 }
@@ -67,12 +71,14 @@ __all__ = [  # noqa: RUF022 - the two functions first
     "LoopSafetyError",
     "LoopsafeWarning",
     "NoProbeError",
+    "Origin",
     "PassOutcome",
     "Rule",
     "SettingsError",
     "Severity",
     "Stack",
     "Tracked",
+    "WorkerError",
     "__version__",
 ]
 

@@ -77,13 +77,12 @@ class Recorder:
         self._run: str | None = None
         self._watch: Watch | None = None
         self._armed = ExitStack()
-        self._request = RunRequest()
         self._written: dict[int, Finding] = {}
         self._last_loop = 0
         self._calls = 0
         self._under_way = 0
         self._end_asked = False
-        # Who is made in the parent stays the parent's in every later run.
+        # A loop that was made in the parent stays the parent's in every later run.
         self._inherited = _weak(all_loops()) if forked_from is not None else []
 
     # -- calls -----------------------------------------------------------------------------
@@ -168,7 +167,7 @@ class Recorder:
     # -- one run ---------------------------------------------------------------------------
 
     def _begin_run(self, request: RunRequest) -> None:
-        self._run, self._request = request.run, request
+        self._run = request.run
         self._written, self._last_loop, self._calls = {}, 0, 0
         watch = Watch(
             strict=request.strict,

@@ -67,7 +67,6 @@ class ProcessRecord:
     notes: list[tuple[str, str]] = field(default_factory=list)
     ended_runs: set[str] = field(default_factory=set)
     exited: bool = False
-    data: list[dict[str, Any]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.role} {self.pid}"
@@ -268,8 +267,7 @@ class SpoolReader:
             process.ended_runs.add(run)
         elif kind == "exit":
             process.exited = True
-        else:
-            process.data.append({"kind": kind, **record})
+        # Of other kinds is what a newer version writes.
 
 
 def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:

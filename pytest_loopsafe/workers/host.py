@@ -10,6 +10,7 @@ all tasks are there, whatever is changed is changed there alone, and nothing is 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import re
 import shutil
@@ -32,7 +33,7 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.heap import all_loops
 from pytest_loopsafe.instrumentation import PROCESS
 from pytest_loopsafe.spool import RunRequest
-from pytest_loopsafe.workers import broker
+from pytest_loopsafe.workers import WorkerError, broker
 
 READY_TIMEOUT = 20.0
 _TO_SAY_SO = 2.0
@@ -46,10 +47,6 @@ POOLS = {
     "threads": "threads of the worker",
 }
 """The pools that a worker can be asked for."""
-
-
-class WorkerError(RuntimeError):
-    """The worker did not start, or is gone; the message says what it said last."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +202,10 @@ class Worker:
         from pytest_loopsafe.workers.invocations import Invocations
 
         platforms.set_pdeathsig("SIGKILL")  # never outlive the tests
+        # The pool's shared memory lies in a folder that an ordinary end of the process removes.
+        # This one ends at once, or is killed: have it in the folder that the tests remove.
+        with suppress(AttributeError):
+            multiprocessing.current_process()._config["tempdir"] = str(self.folder)  # type: ignore[attr-defined]
         for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
             os.environ.pop(name, None)
         os.environ.pop("CELERY_RESULT_BACKEND", None)
