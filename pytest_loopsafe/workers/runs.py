@@ -219,6 +219,7 @@ class CeleryRun:
 
     def _outcomes(self) -> Iterator[PassOutcome]:
         last = {one.id: one for one in self._calls()}
+        hung = self._hung()
         for number, call in enumerate(self._calls(), 1):
             process = call.process
             origin = Origin(process.pid, process.role, call.task, call.id, call.number)
@@ -226,7 +227,8 @@ class CeleryRun:
             if last[call.id] is call:
                 with suppress(Exception):
                     value, error = self._client.outcome(call.id) or (None, None)
-            if error is None and (process.pid, call.number) in self._hung():
+            if (process.pid, call.number) in hung:
+                # Before what the task made of being cancelled, which may be anything.
                 error = TimeoutError(f"call {number} did not end in {self._settings.timeout:g} s")
             elif error is None and call.lost:
                 error = _LostError(f"{process} died while it ran task {call.task}")
