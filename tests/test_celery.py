@@ -68,7 +68,7 @@ def test_a_changed_environment_gets_a_worker_that_knows_it(
 def test_a_task_that_a_test_defines_is_known_to_the_worker(loopsafe_celery: Any) -> None:
     loopsafe_celery.run(project.safe, times=1)
 
-    @project.app.task(name="defined-in-a-test")
+    @project.app.task(name="defined-in-a-test", shared=False)
     def local(number: int) -> int:
         return number + 1
 
@@ -222,7 +222,7 @@ def test_when_the_child_has_served_its_number_of_tasks(loopsafe_celery: Any) -> 
 
 
 def test_when_the_whole_worker_is_killed(loopsafe_celery: Any) -> None:
-    @project.app.task(name="kill-the-worker")
+    @project.app.task(name="kill-the-worker", shared=False)
     def kill_the_worker() -> None:
         asyncio.run(project.await_what_was_kept())
         asyncio.run(project.await_what_was_kept())
@@ -307,7 +307,7 @@ def test_what_worker_process_init_makes_is_the_childs_own(loopsafe_celery: Any) 
     def make(**_: Any) -> None:
         made.append(asyncio.new_event_loop())
 
-    @project.app.task(name="run-the-childs-loop")
+    @project.app.task(name="run-the-childs-loop", shared=False)
     def use() -> None:
         made[0].run_until_complete(asyncio.sleep(0))
 
@@ -336,7 +336,7 @@ def test_a_connection_made_before_the_fork_is_shared(
 
         asyncio.run(connect())
 
-    @project.app.task(name="ping")
+    @project.app.task(name="ping", shared=False)
     def ping() -> str:
         async def work() -> str:
             try:
