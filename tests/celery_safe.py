@@ -17,7 +17,7 @@ from pytest_loopsafe.recipes import LoopLocal
 
 app = Celery("safe", set_as_current=False)
 by_loop: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
-unbound = asyncio.Lock()
+by_thread = threading.local()
 child: dict[str, Any] = {}
 holder: LoopLocal[Any] = LoopLocal(
     lambda: redis.asyncio.Redis.from_url(os.environ["SAFE_REDIS"]),
@@ -118,6 +118,23 @@ def client_for_each_loop() -> str:
 
 
 @app.task
+def client_for_each_thread() -> str:
+    async def work() -> str:
+        loop = asyncio.get_running_loop()
+        if by_thread.__dict__.get("loop", lambda: None)() is not loop:
+            by_thread.loop = weakref.ref(loop)
+            by_thread.done = loop.create_future()
+            by_thread.done.set_result(None)
+            by_thread.client = redis.asyncio.Redis.from_url(os.environ["SAFE_REDIS"])
+        await by_thread.done
+        await by_thread.client.ping()
+        await by_thread.client.aclose()
+        return await nothing()
+
+    return asyncio.run(work())
+
+
+@app.task
 def sync_client_for_all() -> str:
     if "client" not in child:
         child["client"] = redis.Redis.from_url(os.environ["SAFE_REDIS"])
@@ -162,6 +179,7 @@ TASKS = (
     asgiref_bridge,
     client_for_each_call,
     client_for_each_loop,
+    client_for_each_thread,
     sync_client_for_all,
     uvloop_for_each_call,
     a_fork_of_its_own,

@@ -9,6 +9,7 @@ it is judged only after a later loop has run the same code.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -101,10 +102,19 @@ class StaleResources(Detector):
             )
 
     def _retained(self, dead: list[Any]) -> Iterator[Observation]:
-        """Two that are not the last, held at one place: each pass leaves one more."""
-        last = max((self.loops.of(loop).number for loop in dead), default=0)
+        """Two that are not the last, held at one place: each pass leaves one more.
+
+        Each thread that goes on has a last one of its own: with a client for each thread, there
+        are never more of them than threads.
+        """
+        alive = {thread.name for thread in threading.enumerate()}
+        last: dict[str, LoopInfo] = {}
+        for loop in dead:  # oldest first
+            info = self.loops.of(loop)
+            last[info.thread if info.thread in alive else ""] = info
+        spared = {info.number for info in last.values()}
         held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
-        for loop in [one for one in dead if self.loops.of(one).number < last][:_MAX_LOOPS]:
+        for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
             for owner in self.heap.owners(loop, ignore=(dead,)):
                 bare = owner.subject and len(owner.chain) <= _BARE
                 if not bare:
