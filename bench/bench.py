@@ -83,7 +83,7 @@ def redis_elsewhere() -> Iterator[str]:
     """The server in a process of its own, so that its work is not counted as the client's."""
     script = (
         "import sys\n"
-        "from pytest_loopsafe.redis_server import embedded\n"
+        "from pytest_loopsafe.fixtures.redis import embedded\n"
         "with embedded() as url:\n"
         "    print(url, flush=True)\n"
         "    sys.stdin.read()\n"

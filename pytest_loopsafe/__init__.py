@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pytest_loopsafe.findings import LogLine as LogLine
     from pytest_loopsafe.findings import Origin as Origin
     from pytest_loopsafe.loops import LoopInfo as LoopInfo
+    from pytest_loopsafe.passes.schedules import LoopFactoryError as LoopFactoryError
     from pytest_loopsafe.rebinding import Tracked as Tracked
     from pytest_loopsafe.report import LoopReport as LoopReport
     from pytest_loopsafe.report import LoopSafetyError as LoopSafetyError
     from pytest_loopsafe.report import PassOutcome as PassOutcome
     from pytest_loopsafe.rules import Rule as Rule
     from pytest_loopsafe.rules import Severity as Severity
-    from pytest_loopsafe.schedules import LoopFactoryError as LoopFactoryError
     from pytest_loopsafe.settings import SettingsError as SettingsError
     from pytest_loopsafe.stacks import Frame as Frame
     from pytest_loopsafe.stacks import Stack as Stack
@@ -41,7 +41,7 @@ _HOMES = {
     "Finding": "findings",
     "Frame": "stacks",
     "LogLine": "findings",
-    "LoopFactoryError": "schedules",
+    "LoopFactoryError": "passes.schedules",
     "LoopInfo": "loops",
     "LoopReport": "report",
     "LoopSafetyError": "report",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from pytest_loopsafe.rendering import count, render_report
 from pytest_loopsafe.report import LoopReport
-from pytest_loopsafe.spool import SpoolError
-from pytest_loopsafe.spool_reader import SpoolReader
+from pytest_loopsafe.spool.reader import SpoolReader
+from pytest_loopsafe.spool.writer import SpoolError
 
 _NOTHING = """\
 {folder}: nothing is recorded there. Was the worker started like this?

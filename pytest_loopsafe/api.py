@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pytest_loopsafe.passes.runner import LoopRun
 from pytest_loopsafe.rendering import count, headline
 from pytest_loopsafe.report import LoopReport
-from pytest_loopsafe.runner import LoopRun
 from pytest_loopsafe.settings import LoopFactory, Settings, parse_ignores
 from pytest_loopsafe.watching import Watch
 

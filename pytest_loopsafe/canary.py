@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.closed_loop import ClosedLoopCall
-from pytest_loopsafe.instrumentation import Probes, Sighting
-from pytest_loopsafe.loop_births import LoopBorn
-from pytest_loopsafe.primitive_use import PrimitiveRefused
-from pytest_loopsafe.scheduling import ForeignAwait
+from pytest_loopsafe.probes.births import LoopBorn
+from pytest_loopsafe.probes.instrumentation import Probes, Sighting
+from pytest_loopsafe.probes.primitives import PrimitiveRefused
+from pytest_loopsafe.probes.scheduling import ForeignAwait
 
 
 class BlindError(RuntimeError):

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import CodeType
 
-from pytest_loopsafe.heap import all_loops
+from pytest_loopsafe.freezing import all_loops
 from pytest_loopsafe.stacks import Frame, is_library
 
 

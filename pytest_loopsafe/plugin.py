@@ -19,8 +19,8 @@ from pytest_loopsafe import marker
 
 if TYPE_CHECKING:
     from pytest_loopsafe.adapters.base import Adapter
-    from pytest_loopsafe.celery_fixture import LoopsafeCelery
-    from pytest_loopsafe.fixture import LoopRunner
+    from pytest_loopsafe.fixtures.celery import LoopsafeCelery
+    from pytest_loopsafe.fixtures.runner import LoopRunner
     from pytest_loopsafe.session import LoopsafeSession
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     """Run a function over several event loops and fail on what is bound to the wrong one."""
-    from pytest_loopsafe.fixture import LoopRunner  # only when it is used
+    from pytest_loopsafe.fixtures.runner import LoopRunner  # only when it is used
 
     session = _wake(request.config)
     item: Any = request.node
@@ -130,7 +130,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
 def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
     """Run Celery tasks in a real worker, and fail on what crosses its event loops."""
     try:
-        from pytest_loopsafe.celery_fixture import LoopsafeCelery, Workers  # only when it is used
+        from pytest_loopsafe.fixtures.celery import LoopsafeCelery, Workers  # only when it is used
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
             raise
@@ -188,7 +188,7 @@ def _celery_app(request: pytest.FixtureRequest, *, unasked: bool) -> Any:
 @pytest.fixture
 def loopsafe_redis() -> Iterator[str]:
     """The URL of an empty Redis behind a socket, which binds to a loop like a real one."""
-    from pytest_loopsafe import redis_server  # only when it is used
+    from pytest_loopsafe.fixtures import redis as redis_server  # only when it is used
 
     url = os.environ.get("LOOPSAFE_REDIS_URL")
     server = redis_server.external(url) if url else redis_server.embedded()

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from pytest_loopsafe import bindings, links
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.adapters.base import NoProbeError
-from pytest_loopsafe.heap_view import in_own_slot
+from pytest_loopsafe.heap import bindings, links
+from pytest_loopsafe.heap.view import in_own_slot
+from pytest_loopsafe.passes.runner import LoopRun
 from pytest_loopsafe.report import LoopReport, LoopSafetyError
-from pytest_loopsafe.runner import LoopRun
 from pytest_loopsafe.settings import Settings, SettingsError
 
 Probe = Callable[[Any], Any]

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_loopsafe.findings import Finding, LogLine
-from pytest_loopsafe.report import LoopReport
 from pytest_loopsafe.rules import Severity
 from pytest_loopsafe.stacks import Frame, Stack
+
+if TYPE_CHECKING:
+    from pytest_loopsafe.report import LoopReport  # a report shows itself with what is here
 
 _STACKS_SHOWN = 6
 _LINES_SHOWN = 5

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe.findings import Finding, LogLine, Origin
-from pytest_loopsafe.logs import LogBook
 from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.probes.logs import LogBook
+from pytest_loopsafe.rendering import render_lines, render_report
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,6 @@ class LoopReport:
         found = self._logs.search(text)
         wanted = repr(text if isinstance(text, str) else text.pattern)
         if found:
-            from pytest_loopsafe.rendering import render_lines  # it is above this
-
             raise AssertionError(render_lines(wanted, found, self.findings).plain())
         if self._logs.lost:
             raise AssertionError(
@@ -123,8 +122,6 @@ class LoopReport:
         }
 
     def __str__(self) -> str:
-        from pytest_loopsafe.rendering import render_report  # it is above this
-
         return render_report(self).plain()
 
     def __repr__(self) -> str:

@@ -116,7 +116,7 @@ class LoopsafeSession:
         __tracebackhide__ = True
         from pytest_loopsafe.adapters import Adapters
         from pytest_loopsafe.api import raise_outcome
-        from pytest_loopsafe.runner import LoopRun
+        from pytest_loopsafe.passes.runner import LoopRun
         from pytest_loopsafe.settings import SettingsError
 
         body = pyfuncitem.stash.get(_BODY, pyfuncitem.obj)

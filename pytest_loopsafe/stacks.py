@@ -84,6 +84,11 @@ class Stack:
         return self.frames[-1] if self.frames else None
 
 
+def is_own(file: str) -> bool:
+    """Whether a file belongs to this package."""
+    return file.startswith(_OWN)
+
+
 def is_stdlib(file: str) -> bool:
     """Whether a file belongs to the interpreter itself."""
     return is_library(file) and not any(part in file for part in _LIBRARY_PARTS)
@@ -123,7 +128,7 @@ def handler_frame(code: CodeType, offset: int) -> Frame:
 
 def _is_scaffolding(file: str) -> bool:
     """Our own frames and pytest's: who called the test is not a part of what went wrong."""
-    return file.startswith(_OWN) or "/_pytest/" in file or "/pluggy/" in file
+    return is_own(file) or "/_pytest/" in file or "/pluggy/" in file
 
 
 def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
@@ -294,7 +299,7 @@ def describe_frames(frames: list[FrameType]) -> tuple[Frame, ...]:
     return tuple(
         _frame(frame.f_code, frame.f_lineno)
         for frame in frames
-        if not frame.f_code.co_filename.startswith(_OWN)
+        if not is_own(frame.f_code.co_filename)
     )
 
 

@@ -10,25 +10,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from pytest_loopsafe import canary, wire
+from pytest_loopsafe import canary
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors import discover
 from pytest_loopsafe.detectors.base import Detector, PassEnded, RunEnded
 from pytest_loopsafe.detectors.inherited import as_inherited
 from pytest_loopsafe.finding_log import FindingLog
 from pytest_loopsafe.findings import Finding, LogLine, Observation, Origin
-from pytest_loopsafe.forked_children import ForkedChildren
-from pytest_loopsafe.heap import HEAP
-from pytest_loopsafe.heap_view import HeapView
-from pytest_loopsafe.instrumentation import PROCESS, Patches, Probe, Sighting
-from pytest_loopsafe.logs import LogBook, Logged, LogProbe
-from pytest_loopsafe.loop_births import BirthProbe, LoopBorn
-from pytest_loopsafe.loop_lives import LifeProbe, LoopClosed, LoopRan
+from pytest_loopsafe.freezing import HEAP
+from pytest_loopsafe.heap.view import HeapView
 from pytest_loopsafe.loops import LoopRegistry
+from pytest_loopsafe.probes.births import BirthProbe, LoopBorn
+from pytest_loopsafe.probes.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopClosed, LoopRan
+from pytest_loopsafe.probes.logs import LogBook, Logged, LogProbe
+from pytest_loopsafe.probes.swallowing import Witness
 from pytest_loopsafe.rules import Ignore
-from pytest_loopsafe.spool import SpoolWriter
+from pytest_loopsafe.spool import wire
+from pytest_loopsafe.spool.forked import ForkedChildren
+from pytest_loopsafe.spool.writer import SpoolWriter
 from pytest_loopsafe.stacks import Frame, current_stack
-from pytest_loopsafe.swallowing import Witness
 
 
 class LoopsafeWarning(UserWarning):

@@ -18,17 +18,17 @@ import pytest
 import servers
 
 import pytest_loopsafe
-from pytest_loopsafe.detectors import discover
 
 # Runs of pytest in this process forget the modules that they import. Ours, and extension modules
 # that cannot be imported twice, are loaded before the first of them.
-for _found in pkgutil.iter_modules(pytest_loopsafe.__path__):
-    if _found.name in ("__main__", "celery"):
+for _found in pkgutil.walk_packages(pytest_loopsafe.__path__, "pytest_loopsafe."):
+    if _found.name in ("pytest_loopsafe.__main__", "pytest_loopsafe.celery"):
         continue  # programs: to import them is to run them
-    if _found.name == "celery_fixture" and find_spec("celery") is None:
-        continue
-    importlib.import_module(f"pytest_loopsafe.{_found.name}")
-discover()
+    try:
+        importlib.import_module(_found.name)
+    except ImportError:
+        if find_spec("celery") is not None:
+            raise
 for _name in ("uvloop", "redis.asyncio", "fakeredis"):
     try:
         importlib.import_module(_name)

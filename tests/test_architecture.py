@@ -4,35 +4,22 @@ one place."""
 import ast
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ON_TOP = {"plugin", "session", "marker", "fixture", "terminal", "newhooks", "celery_fixture"}
+ON_TOP = ({"marker", "terminal", "newhooks"}, {"session", "fixtures"}, {"plugin"})
 BOTTOM_UP = (
-    {"rules", "cpython", "stacks", "loops", "heap", "recipes", "appending"},
-    {"findings", "settings", "links", "adapters"},
-    {"finding_log", "owners", "bindings", "notes", "swallowing", "instrumentation", "wire"},
-    {
-        "heap_view",
-        "scheduling",
-        "loop_births",
-        "loop_lives",
-        "connections",
-        "resource_lives",
-        "logs",
-    },
-    {"spool"},
-    {"spool_reader"},
-    {"primitive_use"},
-    {"detectors"},
-    {"canary", "forked_children"},
-    {"watching", "report", "addresses", "redis_server", "watchdog"},
-    {"schedules", "rendering", "recording", "parcels"},
-    {"forking"},
-    {"runner", "workers"},
+    {"rules", "cpython", "freezing", "recipes"},
+    {"stacks"},
+    {"loops", "settings"},
+    {"findings", "adapters"},
+    {"heap", "probes", "spool", "rendering"},
+    {"detectors", "finding_log", "report"},
+    {"canary"},
+    {"watching"},
+    {"passes"},
+    {"workers"},
     {"api", "rebinding", "celery", "__main__"},
-    ON_TOP,
+    *ON_TOP,
 )
 LEVEL = {name: level for level, names in enumerate(BOTTOM_UP) for name in names}
 
@@ -52,30 +39,43 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if room(path) != "__init__"], ids=room)
-def test_imports_go_down(path: Path) -> None:
-    here = room(path)
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "pytest_loopsafe" and len(parts) > 1 and parts[1] in LEVEL:
-            assert LEVEL[parts[1]] <= LEVEL[here], f"{here} imports {parts[1]}"
+def of_this_package(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    parts = [name.split(".") for name in imports(path)]
+    return {part[1] for part in parts if part[0] == "pytest_loopsafe" and len(part) > 1} & set(
+        LEVEL
+    )
 
 
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_only_the_top_knows_pytest(path: Path) -> None:
-    if room(path) not in ON_TOP:
-        assert not any(name.partition(".")[0] == "pytest" for name in imports(path))
-    assert not any(name.startswith("_pytest") for name in imports(path))
+def test_every_room_has_its_place() -> None:
+    assert {room(path) for path in FILES} - {"__init__"} == set(LEVEL)
 
 
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_what_is_private_of_asyncio_is_in_one_place(path: Path) -> None:
-    if room(path) == "cpython":
-        return
+def test_imports_go_down() -> None:
+    upwards = [
+        f"{path.relative_to(PACKAGE)} imports {other}"
+        for path in FILES
+        if (here := room(path)) != "__init__"
+        for other in of_this_package(path)
+        if other != here and LEVEL[other] >= LEVEL[here]
+    ]
+    assert not upwards
+
+
+def test_only_the_top_knows_pytest() -> None:
+    top = {name for names in ON_TOP for name in names}
+    knows = {
+        room(path) for path in FILES if any(n.partition(".")[0] == "pytest" for n in imports(path))
+    }
+    assert knows <= top
+    assert not [path for path in FILES if any(n.startswith("_pytest") for n in imports(path))]
+
+
+def test_what_is_private_of_asyncio_is_in_one_place() -> None:
     private = {"base_events", "events", "futures", "locks", "mixins", "tasks", "selector_events"}
-    assert not {f"asyncio.{name}" for name in private} & imports(path)
+    names = {f"asyncio.{name}" for name in private}
+    assert {room(path) for path in FILES if names & imports(path)} == {"cpython"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_no_file_is_one_to_be_afraid_of(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 380
+def test_no_file_is_one_to_be_afraid_of() -> None:
+    assert not [path for path in FILES if len(path.read_text().splitlines()) > 380]

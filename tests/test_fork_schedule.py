@@ -156,7 +156,7 @@ def test_a_pass_that_hangs_is_ended_by_its_own_watchdog() -> None:
 
 
 def test_a_child_that_ignores_everything_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_loopsafe import forking
+    from pytest_loopsafe.passes import forking
 
     monkeypatch.setattr(forking, "patience", lambda timeout: timeout)
     monkeypatch.setattr(forking, "_TO_JUDGE", 0.3)

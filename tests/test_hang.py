@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe.watchdog import Watchdog
+from pytest_loopsafe.passes.watchdog import Watchdog
 
 BRIEF = 0.4
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe import logs
-from pytest_loopsafe.instrumentation import PROCESS
+from pytest_loopsafe.probes import logs
+from pytest_loopsafe.probes.instrumentation import PROCESS
 from pytest_loopsafe.watching import Watch
 
 structlog = pytest.importorskip("structlog")

@@ -324,7 +324,7 @@ def test_a_url_that_is_none_of_redis_is_a_clear_error(
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*LOOPSAFE_REDIS_URL={url}*"])
-    result.stdout.no_fnmatch_line("*redis_server.py*")
+    result.stdout.no_fnmatch_line("*fixtures/redis.py*")
 
 
 # -- without the optional packages -------------------------------------------------------------
@@ -362,4 +362,4 @@ def test_without_its_packages_it_says_what_to_install(
 
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*loopsafe_redis needs *pip install 'pytest-loopsafe?redis?'*"])
-    result.stdout.no_fnmatch_line("*redis_server.py*")
+    result.stdout.no_fnmatch_line("*fixtures/redis.py*")

@@ -12,7 +12,7 @@ import pytest
 
 import pytest_loopsafe
 from pytest_loopsafe import canary
-from pytest_loopsafe.instrumentation import PROCESS
+from pytest_loopsafe.probes.instrumentation import PROCESS
 
 
 async def use(kept: list[Any]) -> None:

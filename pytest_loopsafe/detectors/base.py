@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.findings import Observation
-from pytest_loopsafe.heap_view import HeapView
-from pytest_loopsafe.instrumentation import Probe, Sighting
+from pytest_loopsafe.heap.view import HeapView
 from pytest_loopsafe.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe.probes.instrumentation import Probe, Sighting
 from pytest_loopsafe.rules import Rule
 from pytest_loopsafe.stacks import Stack, summary_frames
 

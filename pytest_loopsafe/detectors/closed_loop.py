@@ -14,14 +14,14 @@ from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop
 from pytest_loopsafe.detectors.left_connections import LEFT_OPEN
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.connections import WRITES, ConnectionDriven, ConnectionProbe
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.swallowing import anticipates, likely_handler
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, in_finalizer, is_stdlib, live_frames, stack_here
-from pytest_loopsafe.swallowing import anticipates, likely_handler
 
 CALL = Rule(
     "LS103",

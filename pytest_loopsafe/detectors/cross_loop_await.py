@@ -17,12 +17,12 @@ from pytest_loopsafe.detectors.base import (
     where_made,
 )
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.loops import state_of
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.scheduling import ForeignAwait, SchedulingProbe
+from pytest_loopsafe.probes.swallowing import likely_handler
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.scheduling import ForeignAwait, SchedulingProbe
 from pytest_loopsafe.stacks import Stack, live_frames, stack_here
-from pytest_loopsafe.swallowing import likely_handler
 
 RULE = Rule(
     "LS101",

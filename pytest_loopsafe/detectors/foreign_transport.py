@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_loopsafe.connections import ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.detectors.base import (
     Detector,
     home_advice,
@@ -18,8 +17,9 @@ from pytest_loopsafe.detectors.base import (
     name_thing,
 )
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loops import state_of
+from pytest_loopsafe.probes.connections import ConnectionDriven, ConnectionProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, in_finalizer, live_frames, stack_here
 

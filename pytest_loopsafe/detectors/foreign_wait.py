@@ -22,8 +22,8 @@ from pytest_loopsafe.detectors.base import (
     where_made,
 )
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.loops import state_of
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, stack_here
 

@@ -13,9 +13,9 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, name_coroutine, name_future, name_loop
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loops import LoopInfo, state_of
-from pytest_loopsafe.primitive_use import PrimitiveUsed, UseProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.primitives import PrimitiveUsed, UseProbe
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, describe_frames, suspended_frames
 

@@ -16,13 +16,13 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_loopsafe.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_thing
 from pytest_loopsafe.detectors.thread_calls import HandedOver, HandOverProbe
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_lives import LifeProbe, LoopRan
 from pytest_loopsafe.loops import LoopInfo, state_of
+from pytest_loopsafe.probes.connections import WRITES, ConnectionDriven, ConnectionProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, in_finalizer, live_frames, stack_here
 

@@ -15,8 +15,8 @@ from typing import Any
 from pytest_loopsafe.cpython import BaseEventLoop
 from pytest_loopsafe.detectors.base import Detector, loop_births
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.heap_view import in_own_slot
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.heap.view import in_own_slot
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, describe_frames, is_library, suspended_frames
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.bindings import is_open
-from pytest_loopsafe.connections import (
+from pytest_loopsafe.detectors.base import Detector, PassEnded, loop_births, name_thing
+from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.heap.bindings import is_open
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.probes.connections import (
     ConnectionDropped,
     ConnectionFinalized,
     ConnectionMade,
     ConnectionProbe,
 )
-from pytest_loopsafe.detectors.base import Detector, PassEnded, loop_births, name_thing
-from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_lives import LifeProbe, LoopClosing
-from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, stack_here
 

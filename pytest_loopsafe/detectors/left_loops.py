@@ -12,8 +12,8 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe.loop_lives import LifeProbe
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.lives import LifeProbe
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, current_stack
 

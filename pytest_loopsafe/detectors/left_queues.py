@@ -9,10 +9,10 @@ from typing import Any
 
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_lives import LifeProbe, LoopEnding
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.primitive_use import PrimitiveUsed, QueueFilled, UseProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopEnding
+from pytest_loopsafe.probes.primitives import PrimitiveUsed, QueueFilled, UseProbe
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, is_stdlib, stack_here
 

@@ -17,9 +17,9 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_coroutine
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe.loop_lives import LifeProbe, LoopEnding
 from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import (
     Frame,

@@ -17,10 +17,10 @@ from typing import Any
 
 from pytest_loopsafe.detectors.base import Detector, PassEnded, loop_births
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_births import LoopBorn
+from pytest_loopsafe.heap.notes import Note
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.notes import Note
+from pytest_loopsafe.probes.births import LoopBorn
+from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.rules import Rule, Severity
 
 RULE = Rule(

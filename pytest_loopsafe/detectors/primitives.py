@@ -4,7 +4,7 @@ A primitive binds to a loop only when it must make a waiter. Until then it passe
 number of loops, and then fails in production, under contention. So two things are recorded: the
 moment a bound primitive is used elsewhere (LS102), and the loop of each *use* (LS107).
 
-A use is a call that could have had to wait (`pytest_loopsafe.primitive_use`). Calls such as
+A use is a call that could have had to wait (`pytest_loopsafe.probes.primitives`). Calls such as
 ``Queue.put_nowait``, ``Event.set`` and ``release`` never bind anything.
 Nor does ``put`` on a queue without a limit. An Event that is set once for good and
 only asked from then on is a plain flag, and safe: its ``wait`` counts in a loop only if it had to
@@ -24,18 +24,18 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
 from pytest_loopsafe.loops import LoopInfo, state_of
-from pytest_loopsafe.primitive_use import (
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.primitives import (
     BindingProbe,
     EventChanged,
     PrimitiveRefused,
     PrimitiveUsed,
     UseProbe,
 )
+from pytest_loopsafe.probes.swallowing import likely_handler
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, live_frames, stack_here
-from pytest_loopsafe.swallowing import likely_handler
 
 FOREIGN = Rule(
     "LS102",

@@ -18,10 +18,10 @@ from typing import Any
 
 from pytest_loopsafe.detectors.base import Detector, loop_births
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_lives import LifeProbe, LoopClosing
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.resource_lives import ResourceClosed, ResourceMade, ResourceProbe
+from pytest_loopsafe.probes.clients import ResourceClosed, ResourceMade, ResourceProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, live_frames, stack_here, stores_shared
 

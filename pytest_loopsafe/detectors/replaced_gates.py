@@ -16,8 +16,8 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, PassEnded, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.primitive_use import GateProbe, GateRemade, PrimitiveUsed, UseProbe
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.primitives import GateProbe, GateRemade, PrimitiveUsed, UseProbe
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Frame, Stack, stack_here
 

@@ -23,11 +23,11 @@ from pytest_loopsafe.detectors.base import (
     name_thing,
 )
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.heap_view import in_own_slot
-from pytest_loopsafe.instrumentation import Sighting
-from pytest_loopsafe.loop_lives import LifeProbe
+from pytest_loopsafe.heap.owners import Owner
+from pytest_loopsafe.heap.view import in_own_slot
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.owners import Owner
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe
 from pytest_loopsafe.rules import Rule, Severity
 
 STALE = Rule(

@@ -17,11 +17,11 @@ from typing import Any
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_loop
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.loops import LoopInfo, state_of
-from pytest_loopsafe.primitive_use import UseProbe
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.primitives import UseProbe
+from pytest_loopsafe.probes.scheduling import CalledFromThread, SchedulingProbe
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.scheduling import CalledFromThread, SchedulingProbe
 from pytest_loopsafe.stacks import Frame, Stack, in_finalizer, live_frames, stack_here
 
 RULE = Rule(

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.heap import all_loops
-from pytest_loopsafe.instrumentation import PROCESS
-from pytest_loopsafe.spool import RunRequest
+from pytest_loopsafe.freezing import all_loops
+from pytest_loopsafe.probes.instrumentation import PROCESS
+from pytest_loopsafe.spool.writer import RunRequest
 from pytest_loopsafe.workers import WorkerError, broker
 
 READY_TIMEOUT = 20.0

@@ -14,8 +14,8 @@ from typing import Any
 
 from celery import signals
 
-from pytest_loopsafe.recording import Recorder
-from pytest_loopsafe.spool import SpoolError
+from pytest_loopsafe.spool.writer import SpoolError
+from pytest_loopsafe.workers.recording import Recorder
 
 VARIABLE = "LOOPSAFE_SPOOL"
 

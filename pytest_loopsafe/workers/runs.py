@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pytest_loopsafe.findings import Finding, Origin
-from pytest_loopsafe.logs import LogBook
-from pytest_loopsafe.recording import END_RUN
+from pytest_loopsafe.probes.logs import LogBook
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings
-from pytest_loopsafe.spool import RunRequest
-from pytest_loopsafe.spool_reader import Invocation, ProcessRecord, SpoolReader
+from pytest_loopsafe.spool.reader import Invocation, ProcessRecord, SpoolReader
+from pytest_loopsafe.spool.writer import RunRequest
 from pytest_loopsafe.workers.client import Client
 from pytest_loopsafe.workers.host import Worker
+from pytest_loopsafe.workers.recording import END_RUN
 
 _POLL = 0.002
 _GRACE = 2.0

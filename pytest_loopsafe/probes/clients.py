@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.adapters import Adapters
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 
 
 @dataclass(frozen=True)

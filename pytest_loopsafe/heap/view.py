@@ -12,12 +12,12 @@ from contextlib import suppress
 from types import CellType, CoroutineType, FrameType, GeneratorType, MethodType
 from typing import Any
 
-from pytest_loopsafe import bindings, notes
 from pytest_loopsafe.adapters import Adapters
-from pytest_loopsafe.heap import HEAP
+from pytest_loopsafe.freezing import HEAP
+from pytest_loopsafe.heap import bindings, notes
+from pytest_loopsafe.heap.notes import Note
+from pytest_loopsafe.heap.owners import Owner, Owners, OwnerSearch
 from pytest_loopsafe.loops import LoopRegistry
-from pytest_loopsafe.notes import Note
-from pytest_loopsafe.owners import Owner, Owners, OwnerSearch
 
 _RUNNING = (FrameType, CoroutineType, GeneratorType, MethodType, CellType)
 """What refers to an object for as long as some code runs."""

@@ -8,8 +8,8 @@ import shutil
 import tempfile
 
 from pytest_loopsafe.findings import Finding, LogLine
-from pytest_loopsafe.spool import SpoolError, SpoolWriter
-from pytest_loopsafe.spool_reader import SpoolReader, fold
+from pytest_loopsafe.spool.reader import SpoolReader, fold
+from pytest_loopsafe.spool.writer import SpoolError, SpoolWriter
 
 
 class ForkedChildren:

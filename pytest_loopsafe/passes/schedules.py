@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_loopsafe import addresses
-from pytest_loopsafe.instrumentation import Patches
+from pytest_loopsafe.passes import addresses
+from pytest_loopsafe.probes.instrumentation import Patches
 from pytest_loopsafe.settings import LoopFactory, Settings, SettingsError
 
 

@@ -12,18 +12,19 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-from pytest_loopsafe import cpython, schedules
+from pytest_loopsafe import cpython
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import error_chain
-from pytest_loopsafe.forking import ForkedPasses, require_fork
-from pytest_loopsafe.heap_view import parts_of
+from pytest_loopsafe.heap.view import parts_of
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.parcels import ChildPass
+from pytest_loopsafe.passes import schedules
+from pytest_loopsafe.passes.forking import ForkedPasses, require_fork
+from pytest_loopsafe.passes.parcels import ChildPass
+from pytest_loopsafe.passes.watchdog import PassAborted, Watchdog
 from pytest_loopsafe.report import LoopReport, PassOutcome
 from pytest_loopsafe.settings import Settings, SettingsError
-from pytest_loopsafe.stacks import current_stack
-from pytest_loopsafe.watchdog import PassAborted, Watchdog
+from pytest_loopsafe.stacks import current_stack, is_own
 from pytest_loopsafe.watching import Watch
 
 
@@ -275,7 +276,7 @@ def _hide_scaffolding(error: BaseException) -> None:
 
 def _is_scaffolding(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return file.startswith((os.path.dirname(__file__), os.path.dirname(asyncio.__file__)))
+    return is_own(file) or file.startswith(os.path.dirname(asyncio.__file__))
 
 
 def _release_locals(error: BaseException) -> None:

@@ -4,8 +4,8 @@ This is how a prefork server's or worker's children begin: with what the parent 
 set up. The body never runs in the parent, so no pass sees what another one left.
 
 The child judges its own pass and writes what it finds to the watch's spool, as every forked child
-of watched code does; the outcome comes back in a file of its own (`pytest_loopsafe.parcels`). The
-child ends with ``os._exit``, whatever happens, for all that would run at an ordinary
+of watched code does; the outcome comes back in a file of its own
+(`pytest_loopsafe.passes.parcels`). The child ends with ``os._exit``, whatever happens, for all that would run at an ordinary
 end (pytest's capture, temporary folders, ``atexit``) is the parent's.
 """
 
@@ -23,13 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe import cpython, wire
+from pytest_loopsafe import cpython
 from pytest_loopsafe.findings import Origin
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.parcels import ChildPass, ForkedPassError, Parcel
+from pytest_loopsafe.passes.parcels import ChildPass, ForkedPassError, Parcel
+from pytest_loopsafe.passes.watchdog import patience
 from pytest_loopsafe.report import PassOutcome
 from pytest_loopsafe.settings import SettingsError
-from pytest_loopsafe.watchdog import patience
+from pytest_loopsafe.spool import wire
 from pytest_loopsafe.watching import Watch
 
 ROLE = "forked child"

@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from types import (
     AsyncGeneratorType,
     CoroutineType,
@@ -31,8 +30,8 @@ from types import (
 )
 from typing import Any
 
-from pytest_loopsafe import links
-from pytest_loopsafe.stacks import is_library, local_variables, module_file
+from pytest_loopsafe.heap import links
+from pytest_loopsafe.stacks import is_library, is_own, local_variables, module_file
 
 SECONDS = 1.0
 """How long one search may take."""
@@ -43,7 +42,6 @@ _CHUNK = 200
 _LONGEST_PATH = 300
 _CONTEXT_DEPTH = 6
 """A context reaches its values over at most so many of its own nodes."""
-_OWN = str(Path(__file__).parent)
 NOT_OWNERS = ("pytest_loopsafe", "_pytest", "pytest", "pluggy", "pytest_asyncio", "execnet")
 """Top-level packages whose objects hold things for the test's sake only."""
 
@@ -262,7 +260,7 @@ def _is_passing(node: Any) -> bool:
     """Whether a holder lives for the test's sake only, or for a traceback's."""
     if isinstance(node, FrameType | TracebackType | asyncio.AbstractEventLoop):
         return True  # a loop holds what it runs: that is work in progress, and no answer either
-    if isinstance(node, GeneratorType) and node.gi_code.co_filename.startswith(_OWN):
+    if isinstance(node, GeneratorType) and is_own(node.gi_code.co_filename):
         return True
     if isinstance(node, type | ModuleType):
         return False
@@ -305,7 +303,7 @@ def _held_by_c(node: Any) -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if any(value is node for value in local_variables(frame).values()) and not (
-            frame.f_code.co_filename.startswith(_OWN)
+            is_own(frame.f_code.co_filename)
         ):
             return False
         frame = frame.f_back

@@ -20,8 +20,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe.scheduling import CalledFromThread
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.scheduling import CalledFromThread
 from pytest_loopsafe.stacks import is_library
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.stacks import in_finalizer, live_frames
 
 

@@ -17,9 +17,9 @@ from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.swallowing import likely_handler
 from pytest_loopsafe.stacks import Frame, describe_frames, suspended_frames, waiters_frames
-from pytest_loopsafe.swallowing import likely_handler
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from types import FunctionType
 from typing import Any
 
 from pytest_loopsafe.findings import ErrorKey, LoggedErrors, LogLine, error_chain
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 
 _KEPT = 10_000
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
-from pytest_loopsafe import cpython, links
+from pytest_loopsafe import cpython
+from pytest_loopsafe.heap import links
 from pytest_loopsafe.stacks import is_library, is_stdlib, module_file
 
 _MAX_NODES = 20_000

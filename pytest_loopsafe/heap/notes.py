@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from pytest_loopsafe import links
-from pytest_loopsafe.owners import NOT_OWNERS
+from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.owners import NOT_OWNERS
 from pytest_loopsafe.stacks import is_library, module_file
 
 _MAX_NODES = 50_000

@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 
 
 @dataclass(frozen=True)

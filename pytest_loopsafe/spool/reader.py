@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe import wire
 from pytest_loopsafe.findings import Finding, LogLine
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.spool import SUFFIX, VERSION, SpoolError
+from pytest_loopsafe.spool import wire
+from pytest_loopsafe.spool.writer import SUFFIX, VERSION, SpoolError
 
 
 @dataclass

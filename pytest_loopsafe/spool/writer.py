@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_loopsafe import wire
-from pytest_loopsafe.appending import AppendedFile
+from pytest_loopsafe.spool import wire
+from pytest_loopsafe.spool.appending import AppendedFile
 
 VERSION = 1
 SUFFIX = ".loopsafe.jsonl"

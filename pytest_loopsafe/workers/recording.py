@@ -18,16 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pytest_loopsafe import wire
 from pytest_loopsafe.canary import BlindError
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import Finding, LogLine, Origin
-from pytest_loopsafe.heap import all_loops
-from pytest_loopsafe.instrumentation import PROCESS
+from pytest_loopsafe.freezing import all_loops
+from pytest_loopsafe.passes.watchdog import Watchdog
+from pytest_loopsafe.probes.instrumentation import PROCESS
 from pytest_loopsafe.settings import parse_ignores
-from pytest_loopsafe.spool import RunRequest, SpoolWriter
+from pytest_loopsafe.spool import wire
+from pytest_loopsafe.spool.writer import RunRequest, SpoolWriter
 from pytest_loopsafe.stacks import current_stack
-from pytest_loopsafe.watchdog import Watchdog
 from pytest_loopsafe.watching import Watch
 
 END_RUN = getattr(signal, "SIGURG", None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe.cpython import BaseEventLoop
-from pytest_loopsafe.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What one process writes down for another: records in files that only grow."""
