@@ -198,6 +198,7 @@ class Watch:
         for detector in tuple(self._detectors):
             if type(sighting) in detector.judges:
                 self._consult(detector, sighting)
+        self.heap.moves_on()
 
     def _consult(self, detector: Detector, sighting: Sighting) -> None:
         try:

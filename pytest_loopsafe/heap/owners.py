@@ -1,12 +1,13 @@
 """Who holds an object: the shortest paths to it from globals, classes, closures, threads.
 
-The collector answers one question: which objects refer to these? Asked again and again, from the
-object outwards, level by level, it leads to what lives of itself: a module's globals, a class, the
-context of a thread. The first arrival at each is the shortest path from there.
+One question is asked again and again, from the object outwards, level by level: which objects
+refer to these (`pytest_loopsafe.heap.referrers`)? It leads to what lives of itself: a module's
+globals, a class, the context of a thread. The first arrival at each is the shortest path from
+there.
 
 What holds an object only while the test runs is no answer: frames, tracebacks, pytest's objects,
-our own. A search goes through the whole heap once a level (10 ms for a million objects), so it is
-made only when something that should be dead is alive, and it is bounded in time.
+our own. A search may have to read the whole heap (some 60 ms for a million objects) a few times, so
+it is made only when something that should be dead is alive, and it is bounded in time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from types import (
@@ -31,6 +32,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.referrers import Referrers
 from pytest_loopsafe.stacks import is_library, is_own, local_variables, module_file
 
 SECONDS = 1.0
@@ -38,7 +40,6 @@ SECONDS = 1.0
 
 _MAX_OWNERS = 8
 _MAX_NODES = 50_000
-_CHUNK = 200
 _LONGEST_PATH = 300
 _CONTEXT_DEPTH = 6
 """A context reaches its values over at most so many of its own nodes."""
@@ -89,12 +90,13 @@ class _Root:
 
 
 class OwnerSearch:
-    """Searches the heap for holders.
+    """Searches the heap for holders, at one moment: nothing else is to run between its searches.
 
     Args:
         name_loop: names loops, and numbers that are ``id()`` of loops, where they are keys.
         subjects: functions whose closures and arguments count as owners, each with its name.
         seconds: how long one search may take.
+        thaw: called before the whole heap is read.
     """
 
     def __init__(
@@ -102,10 +104,14 @@ class OwnerSearch:
         name_loop: links.NameLoop = lambda thing: None,
         subjects: Iterable[tuple[Any, str]] = (),
         seconds: float = SECONDS,
+        thaw: Callable[[], object] = lambda: None,
     ) -> None:
         self._name_loop = name_loop
-        self._subjects = tuple(subjects)
         self._seconds = seconds
+        subjects = tuple(subjects)
+        self._roots = _roots(subjects)
+        users = (vars(module) for name, module in _modules() if _is_users(name))
+        self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked, thaw)
 
     def owners(self, *targets: Any, ignore: Iterable[object] = ()) -> Owners:
         """Find who holds any of `targets`; from each owner the path to the nearest of them.
@@ -115,101 +121,67 @@ class OwnerSearch:
             ignore: containers of the caller's that refer to them.
         """
         end = time.perf_counter() + self._seconds
-        roots = self._roots()
         nodes: list[Any] = list(targets)  # the objects reached, and for each the one it leads to
         towards: list[int] = [-1] * len(nodes)
-        ignored = {id(nodes), id(towards), id(roots), id(targets)}
-        ignored |= {id(one) for one in ignore}
+        ignored = {id(nodes), id(targets), *map(id, ignore)}
         seen = {id(target) for target in targets}
         found: list[Owner] = []
-        arrived: set[tuple[int, int]] = set()
-        level: Sequence[int] = range(len(nodes))
+        level = range(len(nodes))
         stopped = None
         while level and stopped is None and len(found) < _MAX_OWNERS:
             begin = len(nodes)
-            held: set[int] = set()
-            for referrer, index in self._referrers(nodes, level, ignored, end):
-                if time.perf_counter() > end:
-                    stopped = f"the search for owners stopped after {self._seconds:g} s"
-                    break
-                held.add(index)
-                root = roots.get(id(referrer)) or _class_root(referrer)
-                if root is not None:
-                    # What lives of itself: an owner by each of its names, and not gone beyond.
-                    if root.text and (id(referrer), index) not in arrived:
-                        arrived.add((id(referrer), index))
-                        chain = (referrer, *_chain(nodes, towards, index))
-                        found.append(self._owner(root, chain))
-                    continue
-                if id(referrer) in seen or _is_passing(referrer):
-                    continue
-                seen.add(id(referrer))
-                nodes.append(referrer)
-                towards.append(index)
-                if len(nodes) > _MAX_NODES:
-                    stopped = f"the search for owners stopped after {_MAX_NODES} objects"
-                    break
-            for index in level:
-                if index not in held:
-                    found += self._hidden(nodes, towards, index)
+            found += self._ascend(nodes, towards, level, seen, ignored, end)
             level = range(begin, len(nodes))
+            if time.perf_counter() > end:
+                stopped = f"the search for owners stopped after {self._seconds:g} s"
+            elif len(nodes) > _MAX_NODES:
+                stopped = f"the search for owners stopped after {_MAX_NODES} objects"
         found.sort(key=lambda owner: not owner.own)
         return Owners(tuple(found[:_MAX_OWNERS]), stopped)
 
-    def _referrers(
+    def _ascend(
         self,
         nodes: list[Any],
-        level: Iterable[int],
+        towards: list[int],
+        level: range,
+        seen: set[int],
         ignored: set[int],
         end: float,
-    ) -> list[tuple[Any, int]]:
-        """What refers to the nodes of a level: (referrer, index of the node).
-
-        No generator: it would be found among the holders, and its makers after it.
-        """
-        found: list[tuple[Any, int]] = []
-        indexes = list(level)
-        mark = object()
-        for begin in range(0, len(indexes), _CHUNK):
-            chunk = indexes[begin : begin + _CHUNK]
-            wanted = {id(nodes[index]): index for index in chunk}
-            objects = [nodes[index] for index in chunk]
-            # On 3.13 the collector also finds the tuple of its own arguments: the mark tells it.
-            referrers = gc.get_referrers(*objects, mark)
-            ignored |= {id(referrers), id(objects)}
-            for referrer in referrers:
-                if id(referrer) in ignored:
-                    continue
-                if type(referrer) is tuple and referrer and referrer[-1] is mark:
-                    continue
-                if isinstance(referrer, ModuleType):
-                    # A C module's state. Never ask for its referents: 3.12's _asyncio answers
-                    # with freed objects from its free list, and giving them back corrupts it.
-                    continue
-                for referent in gc.get_referents(referrer):
-                    index_of = wanted.get(id(referent))
-                    if index_of is not None:
-                        found.append((referrer, index_of))
-            # A thread-local's dictionary is held by the thread's state, in C, and by nothing else.
-            held = {index for _, index in found}
-            bare = [index for index in chunk if type(nodes[index]) is dict and index not in held]
-            if bare:
-                found += _thread_locals({id(nodes[index]): index for index in bare})
-            if time.perf_counter() > end:
-                break
+    ) -> list[Owner]:
+        """Go on by one level: add what holds its nodes; return the owners among that."""
+        found: list[Owner] = []
+        arrived: set[tuple[int, int]] = set()
+        held: set[int] = set()
+        for referrer, index in self._holders(nodes, level, ignored, end):
+            held.add(index)
+            root = self._roots.get(id(referrer)) or _class_root(referrer)
+            if root is not None:
+                # What lives of itself: an owner by each of its names, and not gone beyond.
+                if root.text and (id(referrer), index) not in arrived:
+                    arrived.add((id(referrer), index))
+                    chain = (referrer, *_chain(nodes, towards, index))
+                    found.append(self._owner(root, chain))
+            elif id(referrer) not in seen and not _is_passing(referrer):
+                seen.add(id(referrer))
+                nodes.append(referrer)
+                towards.append(index)
+        if time.perf_counter() < end:  # else not all has been asked for
+            for index in level:
+                if index not in held:
+                    found += self._hidden(nodes, towards, index)
         return found
 
-    def _roots(self) -> dict[int, _Root]:
-        roots: dict[int, _Root] = {}
-        for name, module in tuple(sys.modules.items()):
-            if isinstance(module, ModuleType):
-                own = not is_library(module_file(name))
-                passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
-                text = "" if passing else name
-                roots.setdefault(id(vars(module)), _Root(text, own))
-        for subject, name in self._subjects:
-            roots[id(subject)] = _Root(name, own=True, subject=True)
-        return roots
+    def _holders(
+        self, nodes: list[Any], level: range, ignored: set[int], end: float
+    ) -> list[tuple[Any, int]]:
+        """What refers to the nodes of a level: (referrer, index of the node)."""
+        found = self._referrers.of(nodes, level, ignored, end)
+        # A thread-local's dictionary is held by the thread's state, in C, and by nothing else.
+        held = {index for _, index in found}
+        bare = [index for index in level if type(nodes[index]) is dict and index not in held]
+        if bare and time.perf_counter() < end:
+            found += _thread_locals({id(nodes[index]): index for index in bare})
+        return found
 
     def _hidden(self, nodes: list[Any], towards: list[int], index: int) -> list[Owner]:
         """Owners that no object stands for: a thread's context or running code, C code."""
@@ -238,6 +210,36 @@ class OwnerSearch:
         return Owner(_readable(path), begin, root.own, root.subject, root.hidden, chain)
 
 
+def _modules() -> list[tuple[str, ModuleType]]:
+    return [
+        (name, one) for name, one in tuple(sys.modules.items()) if issubclass(type(one), ModuleType)
+    ]
+
+
+def _is_users(module: str) -> bool:
+    """Whether a module is the user's own code, and nothing that is there for the test's sake."""
+    return module.partition(".")[0] not in NOT_OWNERS and not is_library(module_file(module))
+
+
+def _roots(subjects: Iterable[tuple[Any, str]]) -> dict[int, _Root]:
+    """What lives of itself and can be named, by its ``id()``."""
+    roots: dict[int, _Root] = {}
+    for name, module in _modules():
+        passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
+        own = not is_library(module_file(name))
+        roots.setdefault(id(vars(module)), _Root("" if passing else name, own))
+    for subject, name in subjects:
+        roots[id(subject)] = _Root(name, own=True, subject=True)
+    return roots
+
+
+def _is_walked(thing: Any) -> bool:
+    """Whether what is bound to a loop may be found behind an object."""
+    if issubclass(type(thing), type):
+        return _is_users(str(vars(thing).get("__module__", "")))
+    return not _is_for_the_test(thing)
+
+
 def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
     chain = []
     while index >= 0:
@@ -258,13 +260,17 @@ def _class_root(node: Any) -> _Root | None:
 
 def _is_passing(node: Any) -> bool:
     """Whether a holder lives for the test's sake only, or for a traceback's."""
-    if isinstance(node, FrameType | TracebackType | asyncio.AbstractEventLoop):
+    kind = type(node)  # never isinstance(): it asks proxies, which are somebody's code
+    if issubclass(kind, FrameType | TracebackType | asyncio.AbstractEventLoop):
         return True  # a loop holds what it runs: that is work in progress, and no answer either
-    if isinstance(node, GeneratorType) and is_own(node.gi_code.co_filename):
+    if issubclass(kind, GeneratorType) and is_own(node.gi_code.co_filename):
         return True
-    if isinstance(node, type | ModuleType):
-        return False
-    module = type(node).__module__
+    return not issubclass(kind, type | ModuleType) and _is_for_the_test(node)
+
+
+def _is_for_the_test(thing: Any) -> bool:
+    """Whether an object is pytest's, or our own."""
+    module = type(thing).__module__
     return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
 
 

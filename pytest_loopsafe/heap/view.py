@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import threading
 import time
 import weakref
 from collections.abc import Iterable
@@ -44,20 +45,33 @@ class HeapView:
         self.adapters = adapters if adapters is not None else Adapters()
         self.notes: dict[str, None] = {}
         self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._of_thread = threading.local()
         self._searched = 0.0
         self._searching_since: float | None = None
 
     def owners(self, *things: Any, ignore: Iterable[object] = ()) -> tuple[Owner, ...]:
         """Who holds any of these, the user's own code first. A search costs milliseconds."""
         self._searching_since = time.monotonic()
-        if not HEAP.thaw():
-            self._note("a part of the heap was frozen with gc.freeze(): owners there are not seen")
-        search = OwnerSearch(self._loops.named, self._subjects)
+        search: OwnerSearch | None = getattr(self._of_thread, "search", None)
+        if search is None:
+            search = OwnerSearch(self._loops.named, self._subjects, thaw=self._thaw)
+            self._of_thread.search = search
         owners: Owners = search.owners(*things, ignore=(things, *ignore))
         if owners.stopped:
             self._note(owners.stopped)
         self._searched, self._searching_since = self.seconds(), None
         return owners.found
+
+    def moves_on(self) -> None:
+        """The code under test runs on in this thread: what searches have learned is outdated.
+
+        Between two searches for one sighting nothing runs, and the second is spared the work.
+        """
+        self._of_thread.search = None
+
+    def _thaw(self) -> None:
+        if not HEAP.thaw():
+            self._note("a part of the heap was frozen with gc.freeze(): owners there are not seen")
 
     def seconds(self) -> float:
         """How long all searches took so far, also one that is under way.

@@ -5,8 +5,8 @@ set up. The body never runs in the parent, so no pass sees what another one left
 
 The child judges its own pass and writes what it finds to the watch's spool, as every forked child
 of watched code does; the outcome comes back in a file of its own
-(`pytest_loopsafe.passes.parcels`). The child ends with ``os._exit``, whatever happens, for all that would run at an ordinary
-end (pytest's capture, temporary folders, ``atexit``) is the parent's.
+(`pytest_loopsafe.passes.parcels`). The child ends with ``os._exit``, whatever happens, for all that
+would run at an ordinary end (pytest's capture, temporary folders, ``atexit``) is the parent's.
 """
 
 from __future__ import annotations
