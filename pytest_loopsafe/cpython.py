@@ -72,14 +72,22 @@ def forget_loops_of_parent() -> None:
 
 
 def step_type() -> tuple[type, int]:
-    """The type of a C task's step callback, and how many objects a normal one refers to."""
+    """The type of a C task's step callback, and how many objects a normal one refers to.
+
+    Asked of the C task itself, for nest_asyncio puts the pure-Python one under all of asyncio's
+    names for it. Where there is no C task, no callback has this type.
+    """
+    try:
+        from _asyncio import Task
+    except ImportError:
+        return type(None), 0
     loop: Any = base_events.BaseEventLoop()
     try:
 
         async def nothing() -> None:
             return None
 
-        task = asyncio.Task(nothing(), loop=loop)
+        task = Task(nothing(), loop=loop)
         handle = loop._ready.popleft()
         found = type(handle._callback), len(gc.get_referents(handle._callback))
         previous = get_running_loop()
@@ -219,6 +227,17 @@ def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that drives a transport."""
     loop: asyncio.AbstractEventLoop | None = getattr(transport, "_loop", None)
     return loop
+
+
+def timer_loop(handle: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop that a timer was set in."""
+    loop: asyncio.AbstractEventLoop | None = getattr(handle, "_loop", None)
+    return loop
+
+
+def is_due(handle: Any) -> bool:
+    """Whether a timer has still to ring; one that its loop took with it, never will."""
+    return bool(getattr(handle, "_scheduled", False)) and not handle.cancelled()
 
 
 def loop_thread(loop: Any) -> int | None:

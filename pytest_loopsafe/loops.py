@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import CodeType
+from typing import Any
 
 from pytest_loopsafe.freezing import all_loops
 from pytest_loopsafe.stacks import Frame, is_library
@@ -173,9 +174,9 @@ class LoopRegistry:
                     return later
         return None
 
-    def named(self, thing: object) -> str | None:
+    def named(self, thing: Any) -> str | None:
         """``loop 1`` for a loop, ``id of loop 1`` for the ``id()`` of one, None for all else."""
-        if isinstance(thing, asyncio.AbstractEventLoop):
+        if issubclass(type(thing), asyncio.AbstractEventLoop):  # never ask a proxy
             return str(self.of(thing))
         if type(thing) is int:
             with self._lock:

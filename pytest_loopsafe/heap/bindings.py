@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.kinds import is_a, is_future
 from pytest_loopsafe.stacks import is_library, is_stdlib, module_file
 
 _MAX_NODES = 20_000
@@ -43,25 +44,28 @@ class Binding:
 def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | None:
     """What an object is itself bound to; None where that is nothing, or not of its own."""
     kind = type(thing)
-    if asyncio.isfuture(thing):
+    if is_future(thing):
         loop = cpython.future_loop(thing)
         return Binding(thing, loop, not thing.done()) if loop is not None else None
-    if isinstance(thing, cpython.LoopBoundMixin):
+    if is_a(thing, cpython.LoopBoundMixin):
         loop = cpython.bound_loop(thing)
-        settled = isinstance(thing, asyncio.Event) and thing.is_set()
+        settled = is_a(thing, asyncio.Event) and thing.is_set()
         return Binding(thing, loop, not settled) if loop is not None else None
     if not isinstance(kind.__module__, str):
         return None
     if is_transport(kind):
         loop = cpython.transport_loop(thing) or _referred_loop(thing)
         return Binding(thing, loop, is_open(thing)) if loop is not None else None
-    if isinstance(thing, asyncio.AbstractServer):
+    if is_a(thing, asyncio.TimerHandle):
+        loop = cpython.timer_loop(thing)
+        return Binding(thing, loop, cpython.is_due(thing)) if loop is not None else None
+    if is_a(thing, asyncio.AbstractServer):
         loop = cpython.transport_loop(thing) or _referred_loop(thing)
         return Binding(thing, loop, bool(getattr(thing, "sockets", ()))) if loop else None
     file = module_file(kind.__module__)
     if is_library(file) and not is_stdlib(file):
         for value in links.attributes(thing).values():
-            if isinstance(value, asyncio.AbstractEventLoop):
+            if is_a(value, asyncio.AbstractEventLoop):
                 return Binding(thing, value, not _is_closed(thing, closed))
     return None
 
@@ -77,7 +81,7 @@ def is_transport(kind: type) -> bool:
 
 def is_open(transport: Any) -> bool:
     """Whether a transport still has its socket or pipe: once its loop died, close() keeps it."""
-    if not isinstance(transport, asyncio.BaseTransport):
+    if not is_a(transport, asyncio.BaseTransport):
         return not transport.is_closing()
     attributes = links.attributes(transport)
     inner = attributes.get("_ssl_protocol")
@@ -102,10 +106,8 @@ def _is_closed(thing: Any, closed: Closed) -> bool:
 
 
 def _referred_loop(thing: Any) -> asyncio.AbstractEventLoop | None:
-    for referent in gc.get_referents(thing):
-        if isinstance(referent, asyncio.AbstractEventLoop):
-            return referent
-    return None
+    loops = (one for one in gc.get_referents(thing) if is_a(one, asyncio.AbstractEventLoop))
+    return next(loops, None)
 
 
 def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: None) -> list[Any]:
@@ -115,7 +117,7 @@ def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: Non
     for referrer in gc.get_referrers(loop):
         if type(referrer) is dict:
             dictionaries.append(referrer)
-        elif not isinstance(referrer, FrameType):
+        elif not is_a(referrer, FrameType):
             found[id(referrer)] = referrer
     for referrer in gc.get_referrers(*dictionaries) if dictionaries else ():
         if referrer is not dictionaries and any(
@@ -146,10 +148,10 @@ def bindings_within(
         if binding is not None:
             if binding.live:
                 yield binding, chain
-            if asyncio.isfuture(thing):
+            if is_future(thing):
                 continue
         for held in _insides(thing):
-            if id(held) not in seen and not isinstance(held, _NOT_ENTERED):
+            if id(held) not in seen and not is_a(held, _NOT_ENTERED):
                 seen.add(id(held))
                 pending.append((held, (*chain, held)))
 
@@ -158,6 +160,6 @@ _NOT_ENTERED = (ModuleType, type, FrameType, asyncio.AbstractEventLoop)
 
 
 def _insides(thing: Any) -> list[Any]:
-    if isinstance(thing, FunctionType):
+    if is_a(thing, FunctionType):
         return [*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__]
     return gc.get_referents(thing)

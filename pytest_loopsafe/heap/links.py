@@ -29,6 +29,7 @@ from types import (
 )
 from typing import Any
 
+from pytest_loopsafe.heap.kinds import is_a
 from pytest_loopsafe.stacks import local_variables
 
 LRU_CACHE: type[Any] = type(functools.lru_cache(maxsize=1)(lambda: None))
@@ -104,51 +105,51 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 def own_dict(thing: Any) -> dict[str, Any] | None:
     """The object's ``__dict__`` itself, past any ``__getattribute__``; None where it has none."""
-    read = threading.local if isinstance(thing, threading.local) else object
+    read = threading.local if is_a(thing, threading.local) else object
     try:
         dictionary = read.__getattribute__(thing, "__dict__")
     except (AttributeError, TypeError):
         return None
-    return dictionary if isinstance(dictionary, dict) else None
+    return dictionary if is_a(dictionary, dict) else None
 
 
 def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
     """What an object holds directly, each with the text that leads to it."""
-    if isinstance(parent, dict):
+    if is_a(parent, dict):
         yield from _items(parent, name_loop)
-    elif isinstance(parent, _WEAK_MAPPINGS):
+    elif is_a(parent, _WEAK_MAPPINGS):
         yield parent.data, ""
-    elif isinstance(parent, list):
+    elif is_a(parent, list):
         yield from ((one, f"[{index}]") for index, one in enumerate(list.copy(parent)))
-    elif isinstance(parent, tuple):
+    elif is_a(parent, tuple):
         yield from ((one, f"[{index}]") for index, one in enumerate(tuple.__iter__(parent)))
-    elif isinstance(parent, deque):
+    elif is_a(parent, deque):
         yield from ((one, f"[{index}]") for index, one in enumerate(deque.copy(parent)))
-    elif isinstance(parent, set | frozenset):
+    elif is_a(parent, set | frozenset):
         yield from ((one, f".<element {_key(one, name_loop)}>") for one in gc.get_referents(parent))
-    elif isinstance(parent, CellType):
+    elif is_a(parent, CellType):
         try:
             yield parent.cell_contents, ".cell_contents"
         except ValueError:
             return
-    elif isinstance(parent, FunctionType):
+    elif is_a(parent, FunctionType):
         yield from _of_function(parent)
-    elif isinstance(parent, MethodType):
+    elif is_a(parent, MethodType):
         yield from ((parent.__self__, ".__self__"), (parent.__func__, ".__func__"))
-    elif isinstance(parent, LRU_CACHE):
+    elif is_a(parent, LRU_CACHE):
         yield from _of_cache(parent, name_loop)
-    elif isinstance(parent, contextvars.Context):
+    elif is_a(parent, contextvars.Context):
         yield from ((value, f"[{_variable(var)}]") for var, value in parent.items())
-    elif isinstance(parent, GeneratorType | CoroutineType | AsyncGeneratorType):
+    elif is_a(parent, GeneratorType | CoroutineType | AsyncGeneratorType):
         yield from _of_suspended(parent)
-    elif isinstance(parent, asyncio.Future):
+    elif is_a(parent, asyncio.Future):
         yield from _of_future(parent)
-    elif isinstance(parent, staticmethod | classmethod):
+    elif is_a(parent, staticmethod | classmethod):
         yield parent.__func__, ".__func__"
-    elif isinstance(parent, type):
+    elif is_a(parent, type):
         yield from ((one, "") for one in gc.get_referents(parent) if type(one) is dict)
         yield from ((value, f".{name}") for name, value in vars(parent).copy().items())
-    if not isinstance(parent, type | ModuleType):
+    if not is_a(parent, type | ModuleType):
         dictionary = own_dict(parent)
         if dictionary is not None:
             yield dictionary, ""
@@ -192,7 +193,7 @@ def _of_cache(cache: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
 
 
 def _arguments(key: Any, name_loop: NameLoop) -> str:
-    parts = tuple(key) if isinstance(key, tuple | list) else (key,)
+    parts = tuple(key) if is_a(key, tuple | list) else (key,)
     return ", ".join(_key(one, name_loop) for one in parts)
 
 
@@ -209,7 +210,7 @@ def _of_suspended(suspended: Any) -> Iterator[tuple[Any, str]]:
 
 def _of_future(future: Any) -> Iterator[tuple[Any, str]]:
     yield future.get_loop(), "._loop"
-    if isinstance(future, asyncio.Task):
+    if is_a(future, asyncio.Task):
         yield future.get_coro(), ".get_coro()"
     for name in ("_callbacks", "_fut_waiter", "_result"):
         yield getattr(future, name, None), f".{name}"
@@ -221,7 +222,7 @@ def _variable(var: contextvars.ContextVar[Any]) -> str:
 
 def _key(key: Any, name_loop: NameLoop) -> str:
     """A key as a reader would write it; never by calling the ``repr`` of somebody's class."""
-    if isinstance(key, weakref.ref):
+    if is_a(key, weakref.ref):
         target = key()
         return f"<{name_loop(target) or type(target).__qualname__}>"
     named = name_loop(key)

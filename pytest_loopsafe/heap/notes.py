@@ -17,6 +17,7 @@ from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.kinds import is_a
 from pytest_loopsafe.heap.owners import NOT_OWNERS
 from pytest_loopsafe.stacks import is_library, module_file
 
@@ -58,7 +59,7 @@ def find(number: int, subjects: Iterable[tuple[Any, str]], name: links.NameLoop)
     end = time.perf_counter() + _SECONDS
     pending: deque[tuple[tuple[Any, ...], str, bool]] = deque()
     for module_name, module in tuple(sys.modules.items()):
-        if isinstance(module, ModuleType) and not is_library(module_file(module_name)):
+        if is_a(module, ModuleType) and not is_library(module_file(module_name)):
             pending.append(((vars(module),), module_name, False))
     pending.extend(((subject,), text, True) for subject, text in subjects)
     seen = {id(chain[0]) for chain, _, _ in pending}
@@ -69,10 +70,10 @@ def find(number: int, subjects: Iterable[tuple[Any, str]], name: links.NameLoop)
             if type(held) is int:
                 if held == number:
                     yield from _note(chain, held, start, name, of_test)
-            elif id(held) not in seen and not isinstance(held, _NOT_ENTERED):
+            elif id(held) not in seen and not is_a(held, _NOT_ENTERED):
                 if _is_ours(held):
                     continue
-                if isinstance(held, type) and is_library(module_file(str(held.__module__))):
+                if is_a(held, type) and is_library(module_file(str(held.__module__))):
                     continue
                 seen.add(id(held))
                 pending.append(((*chain, held), start, of_test))
@@ -83,15 +84,15 @@ _NOT_ENTERED = (ModuleType, FrameType, CodeType, str, bytes, float, bool, type(N
 
 def _is_ours(held: Any) -> bool:
     """A report of an earlier run that somebody keeps, a test's own item."""
-    bearer = held.__self__ if isinstance(held, MethodType) else held
+    bearer = held.__self__ if is_a(held, MethodType) else held
     module = getattr(type(bearer), "__module__", None)
     return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
 
 
 def _insides(holder: Any) -> Iterable[Any]:
-    if isinstance(holder, FunctionType):
+    if is_a(holder, FunctionType):
         return [*(holder.__closure__ or ()), holder.__defaults__, holder.__kwdefaults__]
-    if isinstance(holder, dict):
+    if is_a(holder, dict):
         return [*dict.keys(holder), *dict.values(holder)]
     found = gc.get_referents(holder)
     # Slots and inline values hold ints that the collector does not list on every version.
@@ -111,9 +112,9 @@ def _note(
             path = links.write((*chain[:-1], value), start, name)
             yield Note(path, place, number, _identity(value))
         return
-    if isinstance(holder, list | tuple | deque):
+    if is_a(holder, list | tuple | deque):
         return  # a record of loops, not a way to look one up
-    if isinstance(holder, set | frozenset):
+    if is_a(holder, set | frozenset):
         if of_test:
             return  # a test that counts its loops
         path = links.write(chain, start, name)

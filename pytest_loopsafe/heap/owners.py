@@ -32,6 +32,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.kinds import is_a, is_future
 from pytest_loopsafe.heap.referrers import Referrers
 from pytest_loopsafe.stacks import is_library, is_own, local_variables, module_file
 
@@ -186,7 +187,7 @@ class OwnerSearch:
     def _hidden(self, nodes: list[Any], towards: list[int], index: int) -> list[Owner]:
         """Owners that no object stands for: a thread's context or running code, C code."""
         node, chain = nodes[index], _chain(nodes, towards, index)
-        if isinstance(node, Context):
+        if is_a(node, Context):
             for var, value in node.items():
                 for position, one in enumerate(chain[1:_CONTEXT_DEPTH], start=1):
                     if value is one:
@@ -204,7 +205,7 @@ class OwnerSearch:
     def _owner(self, root: _Root, chain: tuple[Any, ...]) -> Owner:
         path = links.write(chain, root.text, self._name_loop)
         begin = root.text
-        if not root.subject and isinstance(chain[0], dict | type):  # a module or a class: its name
+        if not root.subject and is_a(chain[0], dict | type):  # a module or a class: its name
             position = 2 if type(chain[0]) is dict else 3
             begin = links.write(chain[:position], root.text, self._name_loop)
         return Owner(_readable(path), begin, root.own, root.subject, root.hidden, chain)
@@ -250,7 +251,7 @@ def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
 
 def _class_root(node: Any) -> _Root | None:
     """A class lives as long as its module, and holds its attributes."""
-    if not isinstance(node, type):
+    if not is_a(node, type):
         return None
     module = str(vars(node).get("__module__", ""))
     if module.partition(".")[0] in NOT_OWNERS:
@@ -260,7 +261,7 @@ def _class_root(node: Any) -> _Root | None:
 
 def _is_passing(node: Any) -> bool:
     """Whether a holder lives for the test's sake only, or for a traceback's."""
-    kind = type(node)  # never isinstance(): it asks proxies, which are somebody's code
+    kind = type(node)  # never is_a(): it asks proxies, which are somebody's code
     if issubclass(kind, FrameType | TracebackType | asyncio.AbstractEventLoop):
         return True  # a loop holds what it runs: that is work in progress, and no answer either
     if issubclass(kind, GeneratorType) and is_own(node.gi_code.co_filename):
@@ -302,9 +303,9 @@ def _held_by_c(node: Any) -> bool:
     A running function keeps what is in its variables, and on its stack of half-done work: a bound
     method that a ``with`` will call, an iterator, a coroutine. Those are left out.
     """
-    if isinstance(node, MethodType | CoroutineType | GeneratorType | AsyncGeneratorType | Context):
+    if is_a(node, MethodType | CoroutineType | GeneratorType | AsyncGeneratorType | Context):
         return False
-    if type(node).__name__.endswith("iterator") or asyncio.isfuture(node):
+    if type(node).__name__.endswith("iterator") or is_future(node):
         return False
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -318,7 +319,7 @@ def _held_by_c(node: Any) -> bool:
 
 def _name_of(var: ContextVar[Any]) -> str:
     for name, module in tuple(sys.modules.items()):
-        if isinstance(module, ModuleType):
+        if is_a(module, ModuleType):
             for key, value in tuple(vars(module).items()):
                 if value is var:
                     return f"{name}.{key}"

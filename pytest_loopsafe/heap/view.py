@@ -16,6 +16,7 @@ from typing import Any
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.freezing import HEAP
 from pytest_loopsafe.heap import bindings, notes
+from pytest_loopsafe.heap.kinds import is_a
 from pytest_loopsafe.heap.notes import Note
 from pytest_loopsafe.heap.owners import Owner, Owners, OwnerSearch
 from pytest_loopsafe.loops import LoopRegistry
@@ -115,7 +116,7 @@ class HeapView:
         """Whether any object or container refers to it, and not running code alone."""
         HEAP.thaw()
         return any(
-            not isinstance(one, _RUNNING) and not type(one).__module__.startswith("pytest_loopsafe")
+            not is_a(one, _RUNNING) and not type(one).__module__.startswith("pytest_loopsafe")
             for one in gc.get_referrers(thing)
         )
 
@@ -149,7 +150,7 @@ def in_own_slot(chain: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> bool
     loop, a weak reference to it, its ``id()``, or a tuple with one of these.
     """
     for holder, held in itertools.pairwise(chain):
-        if isinstance(holder, dict):
+        if is_a(holder, dict):
             for key, value in dict.copy(holder).items():
                 if value is held and is_key_of(key, loop):
                     return True
@@ -160,7 +161,7 @@ def is_key_of(key: Any, loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a mapping's key stands for a loop."""
     if type(key) is tuple:
         return any(is_key_of(part, loop) for part in key)
-    if isinstance(key, weakref.ref):
+    if is_a(key, weakref.ref):
         return key() is loop
     return key is loop or (type(key) is int and key == id(loop))
 

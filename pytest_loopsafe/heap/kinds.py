@@ -1,0 +1,20 @@
+"""What kind of object something is, without asking it.
+
+``isinstance()`` asks an object for its ``__class__``, and a proxy (of weakref, werkzeug, Django,
+mock) answers for what it stands for: by running code of the user's, or by raising where there is
+nothing. What walks over all objects must do neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_a(thing: object, kinds: Any) -> bool:
+    """Whether an object's own type is one of `kinds`, as ``isinstance()`` takes them."""
+    return issubclass(type(thing), kinds)
+
+
+def is_future(thing: Any) -> bool:
+    """`asyncio.isfuture`, of the object's own type."""
+    return getattr(type(thing), "_asyncio_future_blocking", None) is not None
