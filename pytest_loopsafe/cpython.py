@@ -240,6 +240,29 @@ def is_due(handle: Any) -> bool:
     return bool(getattr(handle, "_scheduled", False)) and not handle.cancelled()
 
 
+def cancelled_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    """The cancelled tasks of a loop that somebody still has; none where they are not listed.
+
+    ``all_tasks()`` reads the same weak set and leaves out what is done. From 3.14 on C code keeps
+    a list of its own, without what is done.
+    """
+    known = vars(tasks).get("_scheduled_tasks", vars(tasks).get("_all_tasks", ()))
+    try:
+        return [one for one in list(known) if one.cancelled() and future_loop(one) is loop]
+    except RuntimeError:  # another thread's tasks came and went meanwhile
+        return []
+
+
+def due_timers(loop: Any) -> list[Any]:
+    """The timers of a loop that have still to ring; none where a loop does not show them."""
+    return [handle for handle in tuple(getattr(loop, "_scheduled", ())) if is_due(handle)]
+
+
+def timer_callback(handle: Any) -> Any:
+    """What a timer is to call."""
+    return getattr(handle, "_callback", None)
+
+
 def loop_thread(loop: Any) -> int | None:
     """The identifier of the thread that runs a loop now; None where that cannot be told."""
     ident: int | None = getattr(loop, "_thread_id", None)

@@ -8,14 +8,15 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import CellType, CoroutineType, FrameType, GeneratorType, MethodType
 from typing import Any
 
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.freezing import HEAP
-from pytest_loopsafe.heap import bindings, notes
+from pytest_loopsafe.heap import bindings, guards, notes
+from pytest_loopsafe.heap.guards import Starter
 from pytest_loopsafe.heap.kinds import is_a
 from pytest_loopsafe.heap.notes import Note
 from pytest_loopsafe.heap.owners import Owner, Owners, OwnerSearch
@@ -90,6 +91,21 @@ class HeapView:
                 if found:
                     return found[0].path
         return None
+
+    def single_path(self, thing: Any) -> str | None:
+        """The path by which one of the user's globals stands for an object; None where none does.
+
+        An entry among others (``clients[0]``, a key) is a record of it, and stands for nothing.
+        """
+        for owner in self.owners(thing):
+            if owner.own and not owner.hidden and "[" not in owner.path:
+                return owner.path
+        return None
+
+    def guard_of(self, chain: Sequence[Starter]) -> str | None:
+        """What tells these functions that they have done their work already."""
+        HEAP.thaw()
+        return guards.guard_of(chain, self.single_path)
 
     def tell(self, things: Iterable[Any]) -> None:
         """Note that a finding is about these: what is bound to a loop is then no second one."""
