@@ -223,6 +223,11 @@ def coroutine_code(awaitable: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
+def shows_connections(loop: object) -> bool:
+    """Whether a loop's transports can be seen when they are made; uvloop's are compiled."""
+    return isinstance(loop, BaseEventLoop)
+
+
 def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that drives a transport."""
     loop: asyncio.AbstractEventLoop | None = getattr(transport, "_loop", None)
@@ -283,6 +288,18 @@ def in_use(primitive: Any) -> bool:
         return primitive.locked() or bool(getattr(primitive, "_waiters", ()))
     waiters = getattr(primitive, "_waiters", None)
     return bool(waiters) or bool(primitive.locked())
+
+
+def is_awaited(primitive: Any) -> bool:
+    """Whether a primitive is held, or has a waiter that has not been served."""
+    if isinstance(primitive, asyncio.Barrier):
+        return primitive.n_waiting > 0
+    if isinstance(primitive, asyncio.Queue):
+        waiters = (*getattr(primitive, "_getters", ()), *getattr(primitive, "_putters", ()))
+        return any(not one.done() for one in waiters)
+    if isinstance(primitive, asyncio.Event):
+        return any(not one.done() for one in getattr(primitive, "_waiters", ()))
+    return in_use(primitive)
 
 
 def would_wait(primitive: Any, method: str) -> bool:

@@ -85,8 +85,8 @@ class Stack:
 
 
 def is_own(file: str) -> bool:
-    """Whether a file belongs to this package."""
-    return file.startswith(_OWN)
+    """Whether a file belongs to this package; recipes are the user's, who may as well copy them."""
+    return file.startswith(_OWN) and not file.endswith("/recipes.py")
 
 
 def is_stdlib(file: str) -> bool:
@@ -235,7 +235,7 @@ def stores_shared(code: CodeType, line: int) -> bool:
     return False
 
 
-_SHARING = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR", "STORE_SUBSCR", "STORE_DEREF")
+_SHARING = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR", "STORE_SUBSCR")
 
 
 def suspended_chain(awaitable: object) -> Iterator[object]:

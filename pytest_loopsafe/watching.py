@@ -83,6 +83,7 @@ class Watch:
         self.writer: SpoolWriter | None = None
         self._witness = Witness()
         self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
+        self._faults: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -133,7 +134,7 @@ class Watch:
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return (*self.heap.notes, *self.logs.notes())
+        return (*self._faults, *self.heap.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -215,12 +216,13 @@ class Watch:
                 if detector in self._detectors:
                     self._detectors.remove(detector)
             codes = ", ".join(rule.code for rule in detector.rules)
-            warnings.warn(
+            text = (
                 f"the detector for {codes} failed and is switched off for the rest of this test: "
-                f"{type(error).__name__}: {error}. What it had found stands; please report this.",
-                LoopsafeWarning,
-                stacklevel=2,
+                f"{type(error).__name__}: {error}. What it had found stands; please report this."
             )
+            self._faults += (text,)
+            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
+                warnings.warn(text, LoopsafeWarning, stacklevel=2)
 
     def _placed(self, seen: Observation) -> Observation | None:
         """An observation with its origin, and under the rule for what a parent left."""

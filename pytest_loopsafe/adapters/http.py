@@ -1,4 +1,4 @@
-"""aiohttp's ClientSession and httpx' AsyncClient."""
+"""aiohttp's sessions and cookie jars, httpx' AsyncClient, websockets' connections."""
 
 from __future__ import annotations
 
@@ -18,6 +18,28 @@ class AiohttpSession(Adapter):
         return bool(resource.closed)
 
 
+class AiohttpResponse(Adapter):
+    """A response is open until it has been read or released."""
+
+    types = ("aiohttp.client_reqrep.ClientResponse",)
+    closers = ("close", "release")
+
+    def is_closed(self, resource: Any) -> bool | None:
+        """As the response says."""
+        return bool(resource.closed)
+
+
+class CookieJar(Adapter):
+    """A jar asks its loop for the time at most; sessions of several loops may share one."""
+
+    types = ("aiohttp.abc.AbstractCookieJar",)
+    closers = ()
+
+    def is_closed(self, resource: Any) -> bool | None:
+        """It holds nothing that could be open."""
+        return True
+
+
 class HttpxClient(Adapter):
     """A client's connections belong to the loop that opened them."""
 
@@ -27,3 +49,18 @@ class HttpxClient(Adapter):
     def is_closed(self, resource: Any) -> bool | None:
         """As the client says."""
         return bool(resource.is_closed)
+
+
+class WebSocket(Adapter):
+    """A WebSocket belongs to the loop that opened it."""
+
+    types = ("websockets.asyncio.connection.Connection",)
+    closers = ("close",)
+
+    async def probe(self, resource: Any) -> None:
+        """A ping, and its pong."""
+        await (await resource.ping())
+
+    def is_closed(self, resource: Any) -> bool | None:
+        """As the protocol says."""
+        return bool(resource.state.name == "CLOSED")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pytest_loopsafe.adapters.base import Adapter
 
@@ -25,8 +25,8 @@ class NatsClient(Adapter):
 class GrpcChannel(Adapter):
     """A channel of grpc.aio is bound to the loop in which it was made."""
 
-    types = ("grpc.aio._channel.Channel",)
-    closers = ("close",)
+    types: ClassVar[tuple[str, ...]] = ("grpc.aio._channel.Channel",)
+    closers: ClassVar[tuple[str, ...]] = ("close",)
 
     async def probe(self, resource: Any) -> None:
         """Wait until it is connected."""
@@ -37,6 +37,17 @@ class GrpcChannel(Adapter):
         channel = getattr(resource, "_channel", None)
         closed = getattr(channel, "closed", None)
         return bool(closed()) if callable(closed) else None
+
+
+class GrpcMethod(GrpcChannel):
+    """A method of a stub is open as long as its channel is."""
+
+    types = ("grpc.aio._channel._BaseMultiCallable",)
+    closers = ()
+
+    async def probe(self, resource: Any) -> None:
+        """There is no call that any server answers."""
+        await Adapter.probe(self, resource)
 
 
 class PikaConnection(Adapter):

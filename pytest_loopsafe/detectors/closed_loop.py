@@ -160,4 +160,4 @@ def _is_expected(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
         return True  # run_in_executor's own late answer, which nobody waits for any more
     asyncio_file = cpython.BaseEventLoop.call_soon_threadsafe.__code__.co_filename
     callers = [frame for frame in frames if frame.f_code.co_filename != asyncio_file]
-    return bool(callers) and anticipates(callers[-1], RuntimeError)
+    return any(anticipates(caller, RuntimeError) for caller in callers)

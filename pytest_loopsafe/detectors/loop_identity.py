@@ -4,6 +4,9 @@
 remembers ``id(loop)`` takes the new loop for the old. What it remembers is an int object; code that
 rebuilds for the new loop writes a new one. One that was there before the loop was made, and is
 there unchanged after the loop has run the code, was taken for the new loop's.
+
+Left alone: a number that was there before any loop of this watch had it, for another test left it;
+and one that is written down and never asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 
 from pytest_loopsafe.detectors.base import Detector, PassEnded, loop_births
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.heap.notes import Note
+from pytest_loopsafe.heap.notes import Note, Numbers, is_consulted
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.probes.births import LoopBorn
 from pytest_loopsafe.probes.instrumentation import Sighting
@@ -33,6 +36,7 @@ RULE = Rule(
 )
 
 
+_NUMBERS_LOOKED_FOR = 8
 _IDS_KEPT = 256
 _ALWAYS = 50
 _THEN_EVERY = 16
@@ -40,7 +44,7 @@ _THEN_EVERY = 16
 
 @dataclass(frozen=True)
 class _Reuse:
-    number: int
+    numbers: Numbers
     earlier: LoopInfo
     later: LoopInfo
     notes: dict[str, Note]
@@ -55,6 +59,7 @@ class LoopIdentity(Detector):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._ids: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], LoopInfo]] = {}
+        self._found_there: dict[int, list[Note]] = {}
         self._reused: list[_Reuse] = []
         self._searches = 0
 
@@ -63,15 +68,17 @@ class LoopIdentity(Detector):
         if isinstance(sighting, LoopBorn):
             number, info = id(sighting.loop), self.loops.of(sighting.loop)
             earlier = self._ids.get(number)
-            if earlier is not None and earlier[0]() is None and self._is_worth_it():
+            numbers = Numbers.of(sighting.loop)
+            if earlier is None and len(self._found_there) < _NUMBERS_LOOKED_FOR:
+                self._found_there[number] = self.heap.notes_of(numbers)
+            elif earlier is not None and earlier[0]() is None and self._is_worth_it():
                 notes = {
                     note.path: note
-                    for note in self.heap.notes_of(number)
-                    # What was there before the watch was left by somebody else.
-                    if not note.dated or self.heap.made_since(note.beside[0])
+                    for note in self.heap.notes_of(numbers)
+                    if self._is_of_this_watch(note, number)
                 }
                 if notes:
-                    self._reused.append(_Reuse(number, earlier[1], info, notes))
+                    self._reused.append(_Reuse(numbers, earlier[1], info, notes))
             self._ids.pop(number, None)
             if len(self._ids) >= _IDS_KEPT:
                 del self._ids[next(iter(self._ids))]  # the oldest
@@ -82,6 +89,13 @@ class LoopIdentity(Detector):
             for one in reused:
                 yield from self._judge(one)
 
+    def _is_of_this_watch(self, note: Note, number: int) -> bool:
+        """Whether a note was made in this watch: what was there before was left by others."""
+        if note.dated:
+            return self.heap.made_since(note.beside[0])
+        before = self._found_there.get(number)
+        return before is not None and not any(note.same_as(one) for one in before)
+
     def _is_worth_it(self) -> bool:
         """A search costs milliseconds; after many, where ids come again all the time, now and then.
 
@@ -91,9 +105,9 @@ class LoopIdentity(Detector):
         return self._searches <= _ALWAYS or self._searches % _THEN_EVERY == 0
 
     def _judge(self, reuse: _Reuse) -> Iterator[Observation]:
-        for note in self.heap.notes_of(reuse.number):
+        for note in self.heap.notes_of(reuse.numbers):
             before = reuse.notes.get(note.path)
-            if before is None or not note.same_as(before):
+            if before is None or not note.same_as(before) or not is_consulted(note):
                 continue
             yield Observation(
                 Finding(

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, loop_births
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.probes.clients import ResourceClosed, ResourceMade, ResourceProbe
+from pytest_loopsafe.probes.connections import ConnectionMade, ConnectionProbe
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
 from pytest_loopsafe.rules import Rule, Severity
@@ -44,6 +46,10 @@ CHURN = Rule(
 )
 
 
+_RECONNECTED = 2
+"""A client that was replaced once within a loop may have lost its connection."""
+
+
 @dataclass(eq=False)
 class _Made:
     """One client: where, in which loop and by which task it was built."""
@@ -56,19 +62,19 @@ class _Made:
     shared: bool
     overlaps: bool = False
     closed: bool = False
+    connected: bool = False
 
 
 class Rebinds(Detector):
     """LS203 and LS205 at the end of each loop."""
 
     rules = (RACE, CHURN)
-    probes = (ResourceProbe(), LifeProbe())
-    judges = (ResourceMade, ResourceClosed, LoopClosing)
+    probes = (ResourceProbe(), ConnectionProbe(), LifeProbe())
+    judges = (ResourceMade, ResourceClosed, ConnectionMade, LoopClosing)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._made: dict[object, list[_Made]] = defaultdict(list)
-        self._earlier: set[object] = set()
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Group clients by the line that builds them; look at each group when the loop ends."""
@@ -79,15 +85,19 @@ class Rebinds(Detector):
                 for one in group:
                     if one.ref() is sighting.resource:
                         one.closed = True
+        elif isinstance(sighting, ConnectionMade):
+            task = cpython.current_task()
+            for group in self._made.values():
+                for one in group:
+                    one.connected |= one.task is not None and one.task() is task
         elif isinstance(sighting, LoopClosing):
             info = self.loops.of(sighting.loop)
             # The last made first: a client is made after its pool, and is what the user knows.
             for site, group in reversed(list(self._made.items())):
                 rivals = [one for one in group if one.loop is info]
                 if len(rivals) > 1:
-                    yield from self._judge(site, rivals)
+                    yield from self._judge(rivals)
                 if rivals:
-                    self._earlier.add(site)
                     self._made[site] = [one for one in group if one.loop is not info]
 
     def _note(self, sighting: ResourceMade) -> None:
@@ -104,6 +114,7 @@ class Rebinds(Detector):
             if frame.f_code.co_filename == site.file
         )
         made = _Made(_reference(sighting.resource), kind, info, frames, task, shared)
+        made.connected = not cpython.shows_connections(sighting.loop)
         key = (kind, site.file, site.line)
         for one in self._made[key]:
             other = one.task() if one.task is not None else None
@@ -113,7 +124,7 @@ class Rebinds(Detector):
             made.overlaps |= _began_together(sighting.task)
         self._made[key].append(made)
 
-    def _judge(self, site: object, rivals: list[_Made]) -> Iterator[Observation]:
+    def _judge(self, rivals: list[_Made]) -> Iterator[Observation]:
         winner, path = None, None
         for one in reversed(rivals):
             resource = one.ref()
@@ -123,8 +134,8 @@ class Rebinds(Detector):
                 if winner is not None:
                     return  # each is held: they are several on purpose
                 winner, path = one, owner.path
-        lost = [one for one in rivals if one is not winner and not one.closed]
-        if winner is None and len(lost) < len(rivals):
+        lost = [one for one in rivals if one is not winner and not self._is_closed(one)]
+        if winner is None and lost and any(one.closed for one in rivals):
             # Some were closed and are gone, others are lost: they were for one and the same place.
             winner = next(one for one in rivals if one.closed)
             path = "one place" if winner.shared else None
@@ -141,7 +152,7 @@ class Rebinds(Detector):
                 lost[0],
                 path,
             )
-        elif len(rivals) > (1 if site in self._earlier else 2):
+        elif len(rivals) > _RECONNECTED and not winner.closed:
             yield self._found(
                 CHURN,
                 f"{len(rivals)} {winner.kind} were built one after the other in {winner.loop} for "
@@ -150,6 +161,13 @@ class Rebinds(Detector):
                 next(one for one in rivals if one is not winner),
                 path,
             )
+
+    def _is_closed(self, made: _Made) -> bool:
+        """Whether a client was closed, or had nothing to close."""
+        resource = made.ref()
+        if resource is None:
+            return made.closed or not made.connected
+        return made.closed or self.heap.adapters.is_closed(resource) is True
 
     @staticmethod
     def _found(rule: Rule, message: str, winner: _Made, other: _Made, path: str) -> Observation:

@@ -77,13 +77,15 @@ class ReplacedGates(Detector):
 
         The same line of code made both, so it had put the old one where the new one is now. Locks
         that are local variables are in nobody's keeping, neither of them; those of objects are in
-        their object's, both of them; and a weak dictionary leads everybody to the old one.
+        their object's, both of them; and a weak dictionary leads everybody to the old one. Under a
+        key, the new one is in the old one's place only if those inside the old one have that key.
         """
         return (
             cpython.in_use(old)
             and not any(isinstance(ref, weakref.KeyedRef) for ref in weakref.getweakrefs(old))
             and not self.heap.is_kept(old)
             and self.heap.is_kept(new)
+            and self.heap.is_in_place_of(new, old)
         )
 
     def _found(self, remade: _Remade, new: Any) -> Observation:

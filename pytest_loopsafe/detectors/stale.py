@@ -69,7 +69,8 @@ class StaleResources(Detector):
         if isinstance(sighting, RunEnded):
             yield from self._retained(dead)
             return
-        for loop in dead[:_MAX_LOOPS]:
+        spared = self._last_of_threads(dead, main=False)
+        for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
             info = self.loops.of(loop)
             later = self.loops.rerun_since(info)
             if later is not None:
@@ -78,12 +79,19 @@ class StaleResources(Detector):
     def _judge(
         self, loop: asyncio.AbstractEventLoop, info: LoopInfo, later: LoopInfo, dead: list[Any]
     ) -> Iterator[Observation]:
-        # A future or a lock that was used and told of is one hazard, not two.
-        live = [thing for thing in self.heap.live_on(loop) if not self.heap.is_told(thing)]
-        if not live:
-            return
-        for owner in self.heap.owners(*live, ignore=(live, dead)):
+        open_things, at_rest = self.heap.bound_to(loop)
+        owners: list[Owner] = []
+        for things in (open_things, at_rest):
+            # A future or a lock that was used and told of is one hazard, not two.
+            untold = [thing for thing in things if not self.heap.is_told(thing)]
+            if untold:
+                owners += self.heap.owners(
+                    *untold, ignore=(untold, things, open_things, at_rest, dead)
+                )
+        for owner in owners:
             if owner.hidden or in_own_slot((*owner.chain, loop), loop):
+                continue
+            if not self.heap.is_stale(owner.chain):
                 continue
             self._stale.add(_holder(owner))
             yield Observation(
@@ -107,12 +115,7 @@ class StaleResources(Detector):
         Each thread that goes on has a last one of its own: with a client for each thread, there
         are never more of them than threads.
         """
-        alive = {thread.name for thread in threading.enumerate()}
-        last: dict[str, LoopInfo] = {}
-        for loop in dead:  # oldest first
-            info = self.loops.of(loop)
-            last[info.thread if info.thread in alive else ""] = info
-        spared = {info.number for info in last.values()}
+        spared = self._last_of_threads(dead, main=True)
         held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
         for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
             for owner in self.heap.owners(loop, ignore=(dead,)):
@@ -137,6 +140,23 @@ class StaleResources(Detector):
                 ),
                 identity=place,
             )
+
+    def _last_of_threads(self, dead: list[Any], *, main: bool) -> set[int]:
+        """The last dead loop of each thread that goes on, and may look at it when it runs next.
+
+        Args:
+            dead: the dead loops, oldest first.
+            main: whether the main thread's, and that of all threads that have ended, is wanted.
+        """
+        alive = {thread.name for thread in threading.enumerate()}
+        alive.discard(threading.main_thread().name)
+        last: dict[str, LoopInfo] = {}
+        for loop in dead:
+            info = self.loops.of(loop)
+            last[info.thread if info.thread in alive else ""] = info
+        if not main:
+            last.pop("", None)
+        return {info.number for info in last.values()}
 
 
 _BARE = 6

@@ -84,6 +84,20 @@ class HandOverProbe:
             patches.replace(concurrent.futures.Future, name, build_wait)
 
 
+@dataclass
+class _Handed:
+    """What was handed to a loop that did not run then; the future itself is not kept."""
+
+    info: LoopInfo
+    loop: weakref.ref[Any]
+    frames: tuple[Frame, ...]
+    done: bool = False
+
+    def finish(self, future: object) -> None:
+        """It ran after all, or was cancelled."""
+        self.done = True
+
+
 class ThreadCalls(Detector):
     """LS105."""
 
@@ -93,7 +107,7 @@ class ThreadCalls(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._handed: list[tuple[weakref.ref[Any], LoopInfo, Any, tuple[Frame, ...]]] = []
+        self._handed: list[_Handed] = []
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report calls at once; work handed to a loop that rests, at the end of the run."""
@@ -113,8 +127,9 @@ class ThreadCalls(Detector):
             info = self.loops.of(sighting.loop)
             if sighting.loop.is_running() or info.inherited:
                 return  # all is well; or LS401
-            ref = weakref.ref(sighting.future)
-            self._handed.append((ref, info, weakref.ref(sighting.loop), stack_here()))
+            handed = _Handed(info, weakref.ref(sighting.loop), stack_here())
+            sighting.future.add_done_callback(handed.finish)
+            self._handed.append(handed)
         elif isinstance(sighting, RunEnded):
             yield from self._never_run()
 
@@ -130,16 +145,16 @@ class ThreadCalls(Detector):
         )
 
     def _never_run(self) -> Iterator[Observation]:
-        for future_ref, info, loop_ref, frames in self._handed:
-            future, loop = future_ref(), loop_ref()
-            if (future is not None and future.done()) or (loop is not None and loop.is_running()):
+        for handed in self._handed:
+            loop = handed.loop()
+            if handed.done or (loop is not None and loop.is_running()):
                 continue
             state = state_of(loop) if loop is not None else "gone"
             yield self._found(
-                f"a coroutine was handed to {name_loop(info, state)}, which no thread runs: it "
-                "never started",
-                info,
-                Stack("it was handed over here", frames),
+                f"a coroutine was handed to {name_loop(handed.info, state)}, which no thread runs: "
+                "it never started",
+                handed.info,
+                Stack("it was handed over here", handed.frames),
                 "Hand work only to a loop that a thread of its own runs for as long as there is "
                 "work: check loop.is_running(), and stop the thread last.",
                 loop,

@@ -48,9 +48,9 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
         loop = cpython.future_loop(thing)
         return Binding(thing, loop, not thing.done()) if loop is not None else None
     if is_a(thing, cpython.LoopBoundMixin):
+        # One that nobody holds or waits for may never be used again; if it is, that is seen.
         loop = cpython.bound_loop(thing)
-        settled = is_a(thing, asyncio.Event) and thing.is_set()
-        return Binding(thing, loop, not settled) if loop is not None else None
+        return Binding(thing, loop, cpython.is_awaited(thing)) if loop is not None else None
     if not isinstance(kind.__module__, str):
         return None
     if is_transport(kind):
@@ -68,6 +68,20 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
             if is_a(value, asyncio.AbstractEventLoop):
                 return Binding(thing, value, not _is_closed(thing, closed))
     return None
+
+
+def is_idle_primitive(binding: Binding) -> bool:
+    """Whether it is a primitive that nobody holds or waits for: by itself it matters to nobody."""
+    return not binding.live and is_a(binding.thing, cpython.LoopBoundMixin)
+
+
+def speaks_for_itself(thing: Any) -> bool:
+    """Whether what a thing is says that it is open or pending, and not only an attribute of it."""
+    return (
+        is_future(thing)
+        or is_transport(type(thing))
+        or is_a(thing, (cpython.LoopBoundMixin, asyncio.AbstractServer, asyncio.TimerHandle))
+    )
 
 
 def is_transport(kind: type) -> bool:
@@ -110,8 +124,8 @@ def _referred_loop(thing: Any) -> asyncio.AbstractEventLoop | None:
     return next(loops, None)
 
 
-def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: None) -> list[Any]:
-    """All that is live and bound to a loop, and reachable from anywhere: two looks at the heap."""
+def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: None) -> list[Binding]:
+    """All that is bound to a loop, and reachable from anywhere: two looks at the heap."""
     found: dict[int, Any] = {}
     dictionaries = []
     for referrer in gc.get_referrers(loop):
@@ -124,12 +138,8 @@ def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: Non
             links.own_dict(referrer) is one for one in dictionaries
         ):
             found[id(referrer)] = referrer
-    live = []
-    for thing in found.values():
-        binding = binding_of(thing, closed)
-        if binding is not None and binding.loop is loop and binding.live:
-            live.append(thing)
-    return live
+    bindings = (binding_of(thing, closed) for thing in found.values())
+    return [one for one in bindings if one is not None and one.loop is loop]
 
 
 def bindings_within(

@@ -1,12 +1,16 @@
-"""Where the code under test remembers a number: the ``id()`` of a loop.
+"""Where the code under test remembers a loop by a number: its ``id()``, or its hash.
 
-Ints are not the collector's, so nobody can be asked who refers to one. The search goes the other
-way: from the user's modules and the function under test inwards, and it is bounded.
+Or by a text with the number in it. Ints are not the collector's, so nobody can be asked who refers
+to one. The search goes the other way: from the user's modules and the function under test inwards,
+and it is bounded.
 """
 
 from __future__ import annotations
 
+import dis
 import gc
+import inspect
+import re
 import sys
 import time
 import weakref
@@ -23,6 +27,26 @@ from pytest_loopsafe.stacks import is_library, module_file
 
 _MAX_NODES = 50_000
 _SECONDS = 0.3
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a loop may be remembered by."""
+
+    id: int
+    hash: int
+
+    @classmethod
+    def of(cls, loop: object) -> Numbers:
+        """The numbers of a loop."""
+        return cls(id(loop), object.__hash__(loop))
+
+    def are_in(self, thing: Any) -> bool:
+        """Whether an int is one of them, or a text has the ``id()`` in it."""
+        if type(thing) is int:
+            return thing == self.id or thing == self.hash
+        return type(thing) is str and len(thing) <= _LONGEST_TEXT and str(self.id) in thing
 
 
 @dataclass(frozen=True)
@@ -32,14 +56,16 @@ class Note:
     Attributes:
         path: where, as Python.
         place: the same, without the number itself.
-        number: the int object: another of the same value was written anew.
+        number: the int (or str) object: another of the same value was written anew.
         beside: what the number is the key of: its ``id()``, and a weak reference where it has one.
+        cached: whether it is in a key of a ``functools.cache``, which is asked at each call.
     """
 
     path: str
     place: str
-    number: int
+    number: int | str
     beside: tuple[int, weakref.ref[Any] | None]
+    cached: bool = False
 
     @property
     def dated(self) -> bool:
@@ -54,8 +80,10 @@ class Note:
         return address == before and (ref is None or ref() is not None)
 
 
-def find(number: int, subjects: Iterable[tuple[Any, str]], name: links.NameLoop) -> Iterator[Note]:
-    """All places that remember `number`, within the bounds."""
+def find(
+    numbers: Numbers, subjects: Iterable[tuple[Any, str]], name: links.NameLoop
+) -> Iterator[Note]:
+    """All places that remember a loop by its numbers, within the bounds."""
     end = time.perf_counter() + _SECONDS
     pending: deque[tuple[tuple[Any, ...], str, bool]] = deque()
     for module_name, module in tuple(sys.modules.items()):
@@ -67,8 +95,8 @@ def find(number: int, subjects: Iterable[tuple[Any, str]], name: links.NameLoop)
         chain, start, of_test = pending.popleft()
         holder = chain[-1]
         for held in _insides(holder):
-            if type(held) is int:
-                if held == number:
+            if type(held) is int or type(held) is str:
+                if numbers.are_in(held):
                     yield from _note(chain, held, start, name, of_test)
             elif id(held) not in seen and not is_a(held, _NOT_ENTERED):
                 if _is_ours(held):
@@ -79,7 +107,7 @@ def find(number: int, subjects: Iterable[tuple[Any, str]], name: links.NameLoop)
                 pending.append(((*chain, held), start, of_test))
 
 
-_NOT_ENTERED = (ModuleType, FrameType, CodeType, str, bytes, float, bool, type(None))
+_NOT_ENTERED = (ModuleType, FrameType, CodeType, bytes, float, bool, type(None))
 
 
 def _is_ours(held: Any) -> bool:
@@ -94,6 +122,9 @@ def _insides(holder: Any) -> Iterable[Any]:
         return [*(holder.__closure__ or ()), holder.__defaults__, holder.__kwdefaults__]
     if is_a(holder, dict):
         return [*dict.keys(holder), *dict.values(holder)]
+    if type(holder) is links.LRU_CACHE:
+        # Its keys are met as the keys of its dictionary, which tells what they are for.
+        return [one for one in gc.get_referents(holder) if type(one) is not tuple]
     found = gc.get_referents(holder)
     # Slots and inline values hold ints that the collector does not list on every version.
     if links.own_dict(holder) is None:
@@ -102,26 +133,25 @@ def _insides(holder: Any) -> Iterable[Any]:
 
 
 def _note(
-    chain: tuple[Any, ...], number: int, start: str, name: links.NameLoop, of_test: bool
+    chain: tuple[Any, ...], number: int | str, start: str, name: links.NameLoop, of_test: bool
 ) -> Iterator[Note]:
+    outermost: Any = number  # or the tuple that it is a part of, or the tuple that that is in
+    while len(chain) > 1 and type(chain[-1]) is tuple:
+        chain, outermost = chain[:-1], chain[-1]
     holder = chain[-1]
-    if type(holder) is tuple and len(chain) > 1 and type(chain[-2]) is dict:
-        if holder in chain[-2]:  # a part of a key
-            value = chain[-2][holder]
-            place = links.write(chain[:-1], start, name)
-            path = links.write((*chain[:-1], value), start, name)
-            yield Note(path, place, number, _identity(value))
-        return
     if is_a(holder, list | tuple | deque):
         return  # a record of loops, not a way to look one up
     if is_a(holder, set | frozenset):
         if of_test:
             return  # a test that counts its loops
         path = links.write(chain, start, name)
-        yield Note(f"{path}.<element {name(number)}>", path, number, (0, None))
+        yield Note(f"{path}.<element {name(number) or number!r}>", path, number, (0, None))
         return
-    if type(holder) is dict:
-        for key, value in holder.copy().items():
+    if outermost is not number:
+        yield from _in_tuple(chain, outermost, number, start, name)
+        return
+    if is_a(holder, dict):
+        for key, value in dict.copy(holder).items():
             if key is number:
                 path = links.write((*chain, value), start, name)
                 place = links.write(chain, start, name)
@@ -132,6 +162,72 @@ def _note(
         return
     path = links.write((*chain, number), start, name)
     yield Note(path, path, number, (0, None))
+
+
+def _in_tuple(
+    chain: tuple[Any, ...], outermost: Any, number: int | str, start: str, name: links.NameLoop
+) -> Iterator[Note]:
+    """A number in a tuple, which is a key, or a value beside which something is kept."""
+    holder = chain[-1]
+    path = links.write((*chain, outermost), start, name)
+    if is_a(holder, dict) and any(key is outermost for key in dict.keys(holder)):
+        value = dict.get(holder, outermost)
+        place = links.write(chain, start, name)
+        path = links.write((*chain, value), start, name)
+        cached = any(type(one) is links.LRU_CACHE for one in chain)
+        yield Note(path, place, number, _identity(value), cached)
+    else:
+        yield Note(path, path, number, (0, None))
+
+
+_ASKS = frozenset({"CONTAINS_OP", "COMPARE_OP", "IS_OP", "BINARY_SUBSCR"})
+_ASKING_METHODS = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
+_HIDDEN = frozenset({"cell_contents", "f_locals"})
+
+
+def is_consulted(note: Note) -> bool:
+    """Whether any of the user's functions that names a note's place asks what is there.
+
+    Who only writes numbers down, for a log line or to count, takes no loop for another. True where
+    no function names the place: then it is read in a way that cannot be seen.
+    """
+    names = _NAMES.findall(_BRACKETS.sub("", note.place))
+    if note.cached or not names or names[-1] in _HIDDEN or note.place.endswith(")"):
+        return True
+    naming = [code for code in _codes() if names[-1] in (*code.co_names, *code.co_freevars)]
+    return not naming or any(_asks(code) for code in naming)
+
+
+_NAMES = re.compile(r"[A-Za-z_]\w*")
+_BRACKETS = re.compile(r"\[[^\]]*\]|<[^>]*>")
+
+
+def _asks(code: CodeType) -> bool:
+    if not _ASKING_METHODS.isdisjoint(code.co_names):
+        return True
+    return any(
+        one.opname in _ASKS or (one.opname == "BINARY_OP" and one.argrepr == "[]")
+        for one in dis.get_instructions(code)
+    )
+
+
+def _codes() -> Iterator[CodeType]:
+    """The code of all functions and methods of the user's modules."""
+    for module_name, module in tuple(sys.modules.items()):
+        if is_a(module, ModuleType) and not is_library(module_file(module_name)):
+            for value in tuple(vars(module).values()):
+                members = tuple(vars(value).values()) if is_a(value, type) else (value,)
+                for member in members:
+                    function = getattr(member, "__func__", getattr(member, "fget", member))
+                    if type(function) is FunctionType:
+                        yield from _with_inner(inspect.unwrap(function).__code__)
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if type(inner) is CodeType:
+            yield from _with_inner(inner)
 
 
 def _identity(value: Any) -> tuple[int, weakref.ref[Any] | None]:

@@ -90,20 +90,23 @@ class Referrers:
         """
         if not self._walked:
             self._walk()
-        found: list[tuple[Any, int]] = []
-        unknown: list[int] = []
-        for index in indexes:
-            key = id(things[index])
-            if key in self._read:
-                found += [(one, index) for one in self._read[key]]
-            elif self._is_complete(things, index):
-                found += [(self._walked[position], index) for position in self._holders[key]]
-            else:
-                unknown.append(index)
+        unknown = [
+            index
+            for index in indexes
+            if id(things[index]) not in self._read and not self._is_complete(things, index)
+        ]
         for begin in range(0, len(unknown), _CHUNK):
-            found += self._read_heap(things, unknown[begin : begin + _CHUNK], ignored)
+            self._read_heap(things, unknown[begin : begin + _CHUNK], ignored)
             if time.perf_counter() > end:
                 break
+        # Only now: while the heap is read, such pairs would be found among the referrers.
+        found: list[tuple[Any, int]] = []
+        for index in indexes:
+            key = id(things[index])
+            if key in self._complete:
+                found += [(self._walked[position], index) for position in self._holders[key]]
+            else:
+                found += [(one, index) for one in self._read.get(key, ())]
         return found
 
     def _is_complete(self, things: Sequence[Any], index: int) -> bool:
@@ -148,29 +151,25 @@ class Referrers:
                 if self._enters(held):
                     pending.append(held)
 
-    def _read_heap(
-        self, things: Sequence[Any], indexes: list[int], ignored: set[int]
-    ) -> list[tuple[Any, int]]:
+    def _read_heap(self, things: Sequence[Any], indexes: list[int], ignored: set[int]) -> None:
         """Ask the collector, which reads the whole heap for it."""
         self._thaw()
-        wanted = {id(things[index]): index for index in indexes}
         objects = [things[index] for index in indexes]
         # On 3.13 the collector also finds the tuple of its own arguments: the mark tells it.
         mark = object()
         referrers = gc.get_referrers(*objects, mark)
         own = self.own | ignored | {id(referrers), id(objects)}
-        answers: dict[int, list[Any]] = {key: [] for key in wanted}
+        answers: dict[int, list[Any]] = {id(one): [] for one in objects}
         for referrer in referrers:
             if id(referrer) in own or issubclass(type(referrer), ModuleType):
                 continue
             if type(referrer) is tuple and referrer and referrer[-1] is mark:
                 continue
-            for key in wanted.keys() & set(map(id, gc.get_referents(referrer))):
+            for key in answers.keys() & set(map(id, gc.get_referents(referrer))):
                 answers[key].append(referrer)
                 self._kept[id(referrer)] += 1
         self._read |= answers
         self.own.update(map(id, answers.values()))
-        return [(one, wanted[key]) for key, answer in answers.items() for one in answer]
 
 
 def _modules() -> list[ModuleType]:

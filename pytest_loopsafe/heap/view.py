@@ -10,17 +10,26 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from types import CellType, CoroutineType, FrameType, GeneratorType, MethodType
+from types import (
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.freezing import HEAP
-from pytest_loopsafe.heap import bindings, guards, notes
+from pytest_loopsafe.heap import bindings, guards, links, notes
 from pytest_loopsafe.heap.guards import Starter
 from pytest_loopsafe.heap.kinds import is_a
-from pytest_loopsafe.heap.notes import Note
+from pytest_loopsafe.heap.notes import Note, Numbers
 from pytest_loopsafe.heap.owners import Owner, Owners, OwnerSearch
 from pytest_loopsafe.loops import LoopRegistry
+from pytest_loopsafe.stacks import local_variables
 
 _RUNNING = (FrameType, CoroutineType, GeneratorType, MethodType, CellType)
 """What refers to an object for as long as some code runs."""
@@ -120,9 +129,9 @@ class HeapView:
         except TypeError:
             return False
 
-    def notes_of(self, number: int) -> list[Note]:
-        """Where the code under test remembers a number, the ``id()`` of a loop."""
-        return list(notes.find(number, self._subjects, self._loops.named))
+    def notes_of(self, numbers: Numbers) -> list[Note]:
+        """Where the code under test remembers a loop by its ``id()`` or its hash."""
+        return list(notes.find(numbers, self._subjects, self._loops.named))
 
     def made_since(self, address: int) -> bool:
         """Whether what is at an address was made in this watch; True where nobody can tell."""
@@ -136,10 +145,57 @@ class HeapView:
             for one in gc.get_referrers(thing)
         )
 
-    def live_on(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
-        """What is bound to this loop and would matter to another: open, pending, unclosed."""
+    def is_in_place_of(self, new: Any, old: Any) -> bool:
+        """Whether what is kept under a key is kept under one that the holders of `old` know.
+
+        True where it is not kept under a key.
+        """
+        keys = [
+            key
+            for one in gc.get_referrers(new)
+            if type(one) is dict and not _is_namespace(one)
+            for key, value in one.copy().items()
+            if value is new
+        ]
+        known = [
+            value
+            for one in gc.get_referrers(old)
+            if is_a(one, CoroutineType) and one.cr_frame is not None
+            for value in local_variables(one.cr_frame).values()
+        ]
+        plain = (str, bytes, int)
+        return not keys or any(
+            key is value or (type(key) in plain and type(value) in plain and key == value)
+            for key in keys
+            for value in known
+        )
+
+    def bound_to(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Any], list[Any]]:
+        """What is bound to this loop and may matter to another.
+
+        Returns:
+            What is open, pending or unclosed; and primitives at rest, for what they are a part of
+            may be open.
+        """
         HEAP.thaw()
-        return bindings.bound_to(loop, self.adapters.is_closed)
+        found = bindings.bound_to(loop, self.adapters.is_closed)
+        return (
+            [one.thing for one in found if one.live],
+            [one.thing for one in found if bindings.is_idle_primitive(one)],
+        )
+
+    def is_stale(self, chain: Sequence[Any]) -> bool:
+        """Whether the last object of an owner's chain matters, by what it is a part of.
+
+        What is in something closed is closed with it. A primitive at rest, such as a pool's queue
+        whose workers died with their loop, matters where the library says that the pool is open.
+        """
+        thing = chain[-1]
+        answers = [self.adapters.is_closed(one) for one in chain[:-1]]
+        binding = bindings.binding_of(thing, self.adapters.is_closed)
+        if binding is not None and bindings.is_idle_primitive(binding):
+            return False in answers and True not in answers
+        return bindings.speaks_for_itself(thing) or True not in answers
 
     def dead_loops(self) -> list[asyncio.AbstractEventLoop]:
         """The closed loops of this watch that still exist, oldest first."""
@@ -157,6 +213,15 @@ class HeapView:
 
     def _note(self, text: str) -> None:
         self.notes[text] = None
+
+
+def _is_namespace(names: dict[Any, Any]) -> bool:
+    """Whether a dictionary is an object's or a module's own, and not one of entries."""
+    return any(
+        links.own_dict(one) is names or getattr(one, "__globals__", None) is names
+        for one in gc.get_referrers(names)
+        if is_a(one, FunctionType | ModuleType) or links.own_dict(one) is names
+    )
 
 
 def in_own_slot(chain: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> bool:

@@ -22,7 +22,8 @@ from typing import Any
 
 from pytest_loopsafe.cpython import BaseEventLoop
 
-_MAX_PLACEHOLDERS = 2_000
+_MAX_PLACEHOLDERS = 20_000
+"""So many free blocks may lie before the one that is wanted, in a process that has run for long."""
 
 
 @dataclass(frozen=True)

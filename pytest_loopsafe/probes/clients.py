@@ -65,6 +65,7 @@ class ResourceProbe:
         for cls, adapter in Adapters().classes():
             if adapter.closers and "__init__" in vars(cls):
                 patches.replace(cls, "__init__", build_init)
-                for name in adapter.closers:
+                # `async with` need not go through the method of that name: httpx' does not.
+                for name in (*adapter.closers, "__aexit__"):
                     if callable(vars(cls).get(name)):
                         patches.replace(cls, name, build_close)
