@@ -135,6 +135,8 @@ class Rebinds(Detector):
                     return  # each is held: they are several on purpose
                 winner, path = one, owner.path
         lost = [one for one in rivals if one is not winner and not self._is_closed(one)]
+        if winner is None:
+            lost = [one for one in lost if one.connected]  # else nothing of it is left
         if winner is None and lost and any(one.closed for one in rivals):
             # Some were closed and are gone, others are lost: they were for one and the same place.
             winner = next(one for one in rivals if one.closed)
@@ -163,11 +165,9 @@ class Rebinds(Detector):
             )
 
     def _is_closed(self, made: _Made) -> bool:
-        """Whether a client was closed, or had nothing to close."""
         resource = made.ref()
-        if resource is None:
-            return made.closed or not made.connected
-        return made.closed or self.heap.adapters.is_closed(resource) is True
+        closed = self.heap.adapters.is_closed(resource) if resource is not None else None
+        return made.closed or closed is True
 
     @staticmethod
     def _found(rule: Rule, message: str, winner: _Made, other: _Made, path: str) -> Observation:
