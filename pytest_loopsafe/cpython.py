@@ -263,6 +263,12 @@ def due_timers(loop: Any) -> list[Any]:
     return [handle for handle in tuple(getattr(loop, "_scheduled", ())) if is_due(handle)]
 
 
+def is_waiting(handle: Any, loop: Any) -> bool:
+    """Whether what was scheduled on a loop has still to run."""
+    waiting = (*tuple(getattr(loop, "_ready", ())), *tuple(getattr(loop, "_scheduled", ())))
+    return not handle.cancelled() and any(one is handle for one in waiting)
+
+
 def timer_callback(handle: Any) -> Any:
     """What a timer is to call."""
     return getattr(handle, "_callback", None)

@@ -18,11 +18,12 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_loop
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.loops import LoopInfo, state_of
+from pytest_loopsafe.probes.connections import ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.probes.primitives import UseProbe
-from pytest_loopsafe.probes.scheduling import CalledFromThread, SchedulingProbe
+from pytest_loopsafe.probes.scheduling import CalledFromThread, ScheduledAside, SchedulingProbe
 from pytest_loopsafe.rules import Rule, Severity
-from pytest_loopsafe.stacks import Frame, Stack, in_finalizer, live_frames, stack_here
+from pytest_loopsafe.stacks import Frame, Stack, in_finalizer, is_stdlib, live_frames, stack_here
 
 RULE = Rule(
     "LS105",
@@ -98,16 +99,38 @@ class _Handed:
         self.done = True
 
 
+@dataclass(frozen=True)
+class _Aside:
+    """What was scheduled on a loop that stood still."""
+
+    info: LoopInfo
+    loop: weakref.ref[Any]
+    handle: weakref.ref[Any]
+    method: str
+    frames: tuple[Frame, ...]
+
+
+_MAX_ASIDE = 100
+
+
 class ThreadCalls(Detector):
     """LS105."""
 
     rules = (RULE,)
-    probes = (SchedulingProbe(), HandOverProbe(), UseProbe())
-    judges = (CalledFromThread, HandedOver, WaitedFor, RunEnded)
+    probes = (SchedulingProbe(), HandOverProbe(), UseProbe(), ConnectionProbe())
+    judges = (
+        CalledFromThread,
+        ConnectionDriven,
+        HandedOver,
+        ScheduledAside,
+        WaitedFor,
+        RunEnded,
+    )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._handed: list[_Handed] = []
+        self._aside: dict[tuple[int, str], _Aside] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report calls at once; work handed to a loop that rests, at the end of the run."""
@@ -130,8 +153,16 @@ class ThreadCalls(Detector):
             handed = _Handed(info, weakref.ref(sighting.loop), stack_here())
             sighting.future.add_done_callback(handed.finish)
             self._handed.append(handed)
+        elif isinstance(sighting, ConnectionDriven):
+            # A transport writes and reads where its loop runs, and locks nothing.
+            if sighting.running is None and sighting.loop.is_running():
+                call = CalledFromThread(sighting.loop, sighting.method, sighting.thing)
+                yield from self.observe(call)
+        elif isinstance(sighting, ScheduledAside):
+            self._note_aside(sighting)
         elif isinstance(sighting, RunEnded):
             yield from self._never_run()
+            yield from self._never_called()
 
     def _called(self, sighting: CalledFromThread) -> Observation:
         info = self.loops.of(sighting.loop)
@@ -159,6 +190,38 @@ class ThreadCalls(Detector):
                 "work: check loop.is_running(), and stop the thread last.",
                 loop,
             )
+
+    def _note_aside(self, sighting: ScheduledAside) -> None:
+        if all(is_stdlib(frame.f_code.co_filename) for frame in live_frames()):
+            return  # run_in_executor's own late answer, which nobody waits for any more
+        info = self.loops.of(sighting.loop)
+        site = Stack("", stack_here()).site
+        key = (info.number, str(site))
+        if key not in self._aside and not info.inherited and len(self._aside) < _MAX_ASIDE:
+            self._aside[key] = _Aside(
+                info,
+                weakref.ref(sighting.loop),
+                weakref.ref(sighting.handle),
+                sighting.method,
+                stack_here(),
+            )
+
+    def _never_called(self) -> Iterator[Observation]:
+        """What other loops' code has scheduled on a loop that stood still, and still does."""
+        for one in self._aside.values():
+            loop, handle = one.loop(), one.handle()
+            if loop is None or handle is None or loop.is_closed() or loop.is_running():
+                continue
+            if cpython.is_waiting(handle, loop):
+                yield self._found(
+                    f"{one.method}() scheduled work on {name_loop(one.info, state_of(loop))}, "
+                    "which nobody runs: it never ran",
+                    one.info,
+                    Stack("it was scheduled here", one.frames),
+                    "Schedule work on the loop that runs: asyncio.get_running_loop(), asked for "
+                    "when it is needed and not kept from an earlier time.",
+                    loop,
+                )
 
     def _found(
         self, message: str, home: LoopInfo, stack: Stack, remedy: str, about: Any = None

@@ -188,11 +188,12 @@ class LoopRun:
             errors = (error,)
             raise
         finally:
-            if number < self._settings.loops:
-                for raised in errors:
-                    _release_locals(raised)
-                schedule.between()  # first: what is judged below takes memory
-            self._watch.end_pass(*errors)
+            with dog.cleaning_up():
+                if number < self._settings.loops:
+                    for raised in errors:
+                        _release_locals(raised)
+                    schedule.between()  # first: what is judged below takes memory
+                self._watch.end_pass(*errors)
 
     def _let_go(self, held: ExitStack, dog: Watchdog) -> None:
         """End what the schedule held for all passes; a loop's end can hang like a pass."""

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from os import _exit  # the real one: while a pass runs, os._exit is watched
 from types import FrameType
 from typing import Any
 
@@ -81,6 +81,24 @@ class Watchdog:
         else:
             with self._by_thread():
                 yield
+
+    @contextmanager
+    def cleaning_up(self) -> Iterator[None]:
+        """Limit the time of what is done after a pass, where that was out of time.
+
+        What swallowed its cancellation may swallow its end as well: a coroutine that is collected
+        runs once more, with GeneratorExit, and can go round in circles with no loop to stop.
+        """
+        if not self.expired:
+            yield
+            return
+        try:
+            with self.watching():
+                self._step = 1  # it has been reported
+                with suppress(PassAborted):
+                    yield
+        finally:
+            self.expired = True
 
     @contextmanager
     def _by_timer(self) -> Iterator[None]:
@@ -152,7 +170,7 @@ class Watchdog:
                 "pytest-loopsafe: the pass ignores cancellation, the stop of its loop and an "
                 "exception in its thread. The process ends here, with exit status 1."
             )
-            os._exit(1)
+            _exit(1)
         if loop is not None and self._step <= 2:
             _soon(loop, lambda: _cancel_all(loop))
         elif loop is not None and self._step <= 4:

@@ -50,6 +50,18 @@ class CalledFromThread(Sighting):
     thing: Any = None
 
 
+@dataclass(frozen=True)
+class ScheduledAside(Sighting):
+    """Something was scheduled on an open loop that does not run now, from outside of it.
+
+    `handle` stands for it: whether it ever ran is seen later.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    method: str
+    handle: Any
+
+
 class SchedulingProbe:
     """Sees the error that C code schedules for a task that yielded a foreign future.
 
@@ -86,7 +98,8 @@ class SchedulingProbe:
             def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
                 __tracebackhide__ = True
                 steps[0] += 1
-                if running() is not self and self.is_running():
+                inside = running() is self
+                if not inside and self.is_running():
                     emit(CalledFromThread(self, "call_soon"))
                 if type(callback) is step:
                     if len(referents(callback)) > normal:
@@ -99,9 +112,37 @@ class SchedulingProbe:
                     handle = original(self, callback, context=context)
                 if own_debug and self._debug:
                     cpython.forget_hook(handle)
+                if not inside:
+                    aside(self, "call_soon", handle)
                 return handle
 
             return call_soon
+
+        def aside(loop: Any, method: str, handle: Any) -> None:
+            # Sync code prepares a loop that it is about to run; another loop's code does not, nor
+            # does who thinks that it runs in another thread.
+            prepares = cpython.get_running_loop() is None and method != "call_soon_threadsafe"
+            if not prepares and not loop.is_running() and not loop.is_closed():
+                emit(ScheduledAside(loop, method, handle))
+
+        def build_threadsafe(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call_soon_threadsafe(self: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                handle = original(self, *args, **kwargs)
+                aside(self, "call_soon_threadsafe", handle)
+                return handle
+
+            return call_soon_threadsafe
+
+        def build_stop(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = cpython.get_running_loop
+
+            def stop(self: Any) -> Any:
+                if running() is not self and self.is_running():
+                    emit(CalledFromThread(self, "stop"))
+                return original(self)
+
+            return stop
 
         def build_timer(original: Callable[..., Any]) -> Callable[..., Any]:
             running = cpython.get_running_loop
@@ -114,12 +155,16 @@ class SchedulingProbe:
                 handle = original(self, when, callback, *args, **kwargs)
                 if own_debug and self._debug:
                     cpython.forget_hook(handle)
+                if running() is not self:
+                    aside(self, "call_at", handle)
                 return handle
 
             return call_at
 
         patches.on_loop_classes("call_soon", build, inherited=True)
         patches.on_loop_classes("call_at", build_timer, inherited=True)
+        patches.on_loop_classes("call_soon_threadsafe", build_threadsafe, inherited=True)
+        patches.on_loop_classes("stop", build_stop, inherited=True)
 
 
 def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None) -> None:
