@@ -99,15 +99,16 @@ class LostBackground(Detector):
             if code is not sighting.code:
                 self._wrapped[sighting.coroutine] = code
             starts = self._started(code, sighting.loop)
-            if starts is not None:
-                bearer = _bearer(getattr(sighting.coroutine, "cr_frame", None))
-                starts.bearers[id(bearer) if bearer is not None else 0] = starts.loop
+            bearer = _bearer(getattr(sighting.coroutine, "cr_frame", None))
+            starts.bearers[id(bearer) if bearer is not None else 0] = starts.loop
+            if sighting.last:
+                starts.for_all = starts.loop
+            if code is not sighting.code:
+                self._started(sighting.code, sighting.loop)
                 if sighting.last:
-                    starts.for_all = starts.loop
-            if sighting.last and code is not sighting.code:
-                # What else this wrapper is given in this loop will not be told.
-                for other in self._starts.values():
-                    other.for_all = max(other.for_all, self.loops.of(sighting.loop).number)
+                    # What else this wrapper is given in this loop will not be told.
+                    for other in self._starts.values():
+                        other.loop = other.for_all = max(other.loop, starts.loop)
         elif isinstance(sighting, TimerSet):
             self._started(sighting.code, sighting.loop)
         elif isinstance(sighting, LoopEnding):
@@ -118,7 +119,7 @@ class LostBackground(Detector):
                 if later is not None:
                     yield from self._judge(lost, later)
 
-    def _started(self, code: CodeType, loop: asyncio.AbstractEventLoop) -> _Starts | None:
+    def _started(self, code: CodeType, loop: asyncio.AbstractEventLoop) -> _Starts:
         number = self.loops.of(loop).number
         starts = self._starts.get(code)
         if starts is None:

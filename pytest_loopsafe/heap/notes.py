@@ -7,9 +7,7 @@ and it is bounded.
 
 from __future__ import annotations
 
-import dis
 import gc
-import inspect
 import re
 import sys
 import time
@@ -21,6 +19,7 @@ from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pytest_loopsafe.heap import links
+from pytest_loopsafe.heap.asked import is_asked
 from pytest_loopsafe.heap.kinds import is_a
 from pytest_loopsafe.heap.owners import NOT_OWNERS
 from pytest_loopsafe.stacks import is_library, module_file
@@ -58,7 +57,8 @@ class Note:
         place: the same, without the number itself.
         number: the int (or str) object: another of the same value was written anew.
         beside: what the number is the key of: its ``id()``, and a weak reference where it has one.
-        cached: whether it is in a key of a ``functools.cache``, which is asked at each call.
+        cached: whether it is in a key of a ``functools.cache``, which is asked at each call, or an
+            attribute of an object that is a key.
     """
 
     path: str
@@ -161,7 +161,12 @@ def _note(
                 yield Note(path, path, number, (0, None))
         return
     path = links.write((*chain, number), start, name)
-    yield Note(path, path, number, (0, None))
+    is_key = len(chain) > 1 and _is_key(chain[-2], holder)
+    yield Note(path, path, number, (0, None), is_key)
+
+
+def _is_key(holder: Any, thing: Any) -> bool:
+    return is_a(holder, dict) and any(key is thing for key in dict.keys(holder))
 
 
 def _in_tuple(
@@ -170,7 +175,7 @@ def _in_tuple(
     """A number in a tuple, which is a key, or a value beside which something is kept."""
     holder = chain[-1]
     path = links.write((*chain, outermost), start, name)
-    if is_a(holder, dict) and any(key is outermost for key in dict.keys(holder)):
+    if _is_key(holder, outermost):
         value = dict.get(holder, outermost)
         place = links.write(chain, start, name)
         path = links.write((*chain, value), start, name)
@@ -180,58 +185,30 @@ def _in_tuple(
         yield Note(path, path, number, (0, None))
 
 
-_ASKS = frozenset({"CONTAINS_OP", "COMPARE_OP", "IS_OP", "BINARY_SUBSCR"})
-_ASKING_METHODS = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
 _HIDDEN = frozenset({"cell_contents", "f_locals"})
-
-
-def is_consulted(note: Note) -> bool:
-    """Whether any of the user's functions that names a note's place asks what is there.
-
-    Who only writes numbers down, for a log line or to count, takes no loop for another. True where
-    no function names the place: then it is read in a way that cannot be seen.
-    """
-    names = _NAMES.findall(_BRACKETS.sub("", note.place))
-    if note.cached or not names or names[-1] in _HIDDEN or note.place.endswith(")"):
-        return True
-    naming = [code for code in _codes() if names[-1] in (*code.co_names, *code.co_freevars)]
-    return not naming or any(_asks(code) for code in naming)
-
-
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _BRACKETS = re.compile(r"\[[^\]]*\]|<[^>]*>")
 
 
-def _asks(code: CodeType) -> bool:
-    if not _ASKING_METHODS.isdisjoint(code.co_names):
+def is_consulted(note: Note) -> bool:
+    """Whether the user's code asks for what is at a note's place.
+
+    Who only writes numbers down, for a log line or to count, takes no loop for another.
+    """
+    names = _NAMES.findall(_BRACKETS.sub("", note.place))
+    if note.cached or not names or names[-1] in _HIDDEN or note.place.endswith(")"):
         return True
-    return any(
-        one.opname in _ASKS or (one.opname == "BINARY_OP" and one.argrepr == "[]")
-        for one in dis.get_instructions(code)
-    )
-
-
-def _codes() -> Iterator[CodeType]:
-    """The code of all functions and methods of the user's modules."""
-    for module_name, module in tuple(sys.modules.items()):
-        if is_a(module, ModuleType) and not is_library(module_file(module_name)):
-            for value in tuple(vars(module).values()):
-                members = tuple(vars(value).values()) if is_a(value, type) else (value,)
-                for member in members:
-                    function = getattr(member, "__func__", getattr(member, "fget", member))
-                    if type(function) is FunctionType:
-                        yield from _with_inner(inspect.unwrap(function).__code__)
-
-
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for inner in code.co_consts:
-        if type(inner) is CodeType:
-            yield from _with_inner(inner)
+    return is_asked(names[-1])
 
 
 def _identity(value: Any) -> tuple[int, weakref.ref[Any] | None]:
+    """What tells a value from another: of a tuple that is made anew each time, what is in it."""
+    if type(value) is tuple:
+        value = next((part for part in value if type(part) not in _PLAIN), value)
     try:
         return id(value), weakref.ref(value)
     except TypeError:
         return id(value), None
+
+
+_PLAIN = (int, float, str, bytes, bool, type(None))
