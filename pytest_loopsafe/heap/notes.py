@@ -8,6 +8,7 @@ and it is bounded.
 from __future__ import annotations
 
 import gc
+import itertools
 import re
 import sys
 import time
@@ -147,6 +148,7 @@ def _note(
         path = links.write(chain, start, name)
         yield Note(f"{path}.<element {name(number) or number!r}>", path, number, (0, None))
         return
+    in_key = any(_is_key(*pair) for pair in itertools.pairwise(chain))
     if outermost is not number:
         yield from _in_tuple(chain, outermost, number, start, name)
         return
@@ -158,11 +160,10 @@ def _note(
                 yield Note(path, place, number, _identity(value))
             elif value is number:
                 path = links.write((*chain, value), start, name)
-                yield Note(path, path, number, (0, None))
+                yield Note(path, path, number, (0, None), in_key)
         return
     path = links.write((*chain, number), start, name)
-    is_key = len(chain) > 1 and _is_key(chain[-2], holder)
-    yield Note(path, path, number, (0, None), is_key)
+    yield Note(path, path, number, (0, None), in_key)
 
 
 def _is_key(holder: Any, thing: Any) -> bool:
