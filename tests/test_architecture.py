@@ -18,7 +18,7 @@ BOTTOM_UP = (
     {"watching"},
     {"passes"},
     {"workers"},
-    {"api", "rebinding", "celery", "__main__"},
+    {"api", "rebinding", "celery", "testing", "__main__"},
     *ON_TOP,
 )
 LEVEL = {name: level for level, names in enumerate(BOTTOM_UP) for name in names}

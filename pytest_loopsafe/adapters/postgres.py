@@ -56,7 +56,7 @@ class PsycopgPool(Adapter):
 class PsycopgConnection(Adapter):
     """A psycopg connection."""
 
-    types = ("psycopg.connection_async.AsyncConnection",)
+    types = ("psycopg.AsyncConnection", "psycopg.connection_async.AsyncConnection")
     closers = ("close",)
 
     async def probe(self, resource: Any) -> None:
