@@ -495,3 +495,35 @@ def test_a_suite_that_uses_nothing_of_it_runs_without_its_hooks(
     )
 
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_nest_asyncio_puts_other_tasks_and_loops_in_place(pytester: pytest.Pytester) -> None:
+    """It has the pure-Python task under all of asyncio's names, and one loop for all."""
+    pytest.importorskip("nest_asyncio")
+    pytester.makepyfile(
+        """
+        import asyncio
+        import nest_asyncio
+        import pytest
+
+        nest_asyncio.apply()
+        kept = []
+
+        @pytest.mark.multi_loop
+        async def test_safe():
+            await asyncio.sleep(0)
+
+        @pytest.mark.multi_loop
+        async def test_unsafe():
+            if not kept:
+                kept.append(asyncio.get_running_loop().create_future())
+            elif kept[0].get_loop() is not asyncio.get_running_loop():
+                try:
+                    await kept[0]
+                except RuntimeError:
+                    pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:anyio")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*LS101 cross-loop-await (swallowed)*"])

@@ -222,3 +222,28 @@ def test_time_that_a_search_of_ours_took_is_not_the_passes(in_main_thread: bool)
         thread.start()
         thread.join()
     assert expired == [False]
+
+
+def test_what_swallows_even_its_own_end_ends_the_process_with_a_word(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its coroutine is collected after the pass, and goes round in circles with no loop to stop."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        @pytest.mark.multi_loop(timeout=0.3)
+        async def test_it():
+            while True:
+                try:
+                    await asyncio.sleep(0.01)
+                except BaseException:
+                    pass
+        """
+    )
+    result = pytester.runpytest_subprocess(timeout=60)
+    assert result.ret == 1
+    text = result.stdout.str() + result.stderr.str()
+    assert "LS106 loop-hang" in text
+    assert "The process ends here, with exit status 1" in text

@@ -1,0 +1,110 @@
+"""LS105: what reaches a loop from outside of it, and never runs or races."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import pytest_loopsafe
+
+Body = Callable[[asyncio.AbstractEventLoop], Awaitable[Any]]
+
+
+@pytest.fixture
+def idle() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that was made at import, say, and that nobody runs."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+async def nothing() -> None:
+    await asyncio.sleep(0)
+
+
+async def creates_a_task(idle: asyncio.AbstractEventLoop) -> None:
+    idle.create_task(nothing())
+
+
+async def calls_soon(idle: asyncio.AbstractEventLoop) -> None:
+    idle.call_soon(print)
+
+
+async def calls_later(idle: asyncio.AbstractEventLoop) -> None:
+    idle.call_later(60, print)
+
+
+async def calls_from_a_thread(idle: asyncio.AbstractEventLoop) -> None:
+    def post() -> None:
+        idle.call_soon_threadsafe(print)
+
+    await asyncio.to_thread(post)
+
+
+async def hands_over(idle: asyncio.AbstractEventLoop) -> None:
+    asyncio.run_coroutine_threadsafe(nothing(), idle)
+
+
+@pytest.mark.parametrize(
+    "body", [creates_a_task, calls_soon, calls_later, calls_from_a_thread, hands_over]
+)
+def test_work_for_a_loop_that_nobody_runs(body: Body, idle: asyncio.AbstractEventLoop) -> None:
+    report = pytest_loopsafe.run(body, idle, loops=2, check=False)
+    assert {finding.code for finding in report.findings} == {"LS105"}
+    assert "nobody runs" in str(report) or "no thread runs" in str(report)
+
+
+@pytest.mark.parametrize("body", [creates_a_task, calls_soon, calls_from_a_thread, hands_over])
+def test_work_that_ran_after_all(body: Body) -> None:
+    def run() -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.run(body(loop))  # type: ignore[arg-type]
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+
+    report = pytest_loopsafe.run(run)
+    assert report.findings == ()
+
+
+class InThread:
+    """A loop that a thread runs, as a background loop's helper has it."""
+
+    def __enter__(self) -> asyncio.AbstractEventLoop:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        return self.loop
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+def test_a_loop_is_stopped_from_another_thread() -> None:
+    def run() -> None:
+        with InThread() as loop:
+            loop.stop()
+
+    report = pytest_loopsafe.run(run, check=False)
+    assert [finding.code for finding in report.findings] == ["LS105"]
+    assert "stop() reached" in report.findings[0].message
+
+
+@pytest.mark.parametrize("method", ["write", "writelines"])
+def test_a_stream_is_written_to_from_another_thread(method: str) -> None:
+    async def body() -> None:
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            data = b"line\n" if method == "write" else [b"line\n"]
+            await asyncio.to_thread(getattr(writer, method), data)
+            writer.close()
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert "LS105" in [finding.code for finding in report.findings]
