@@ -8,6 +8,7 @@ line is looked up only when somebody prints it.
 from __future__ import annotations
 
 import dis
+import functools
 import gc
 import linecache
 import sys
@@ -94,6 +95,7 @@ def is_stdlib(file: str) -> bool:
     return is_library(file) and not any(part in file for part in _LIBRARY_PARTS)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_library(file: str) -> bool:
     """Whether a file belongs to the interpreter or to an installed package."""
     return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)

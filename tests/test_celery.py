@@ -242,7 +242,7 @@ def test_when_it_hangs(loopsafe_celery: Any) -> None:
     started = time.monotonic()
     report = loopsafe_celery.run(project.hang, times=3, timeout=0.5, check=False)
     assert time.monotonic() - started < 10
-    assert "waits for a Event" in only(report, "LS106").message
+    assert "waits for an Event" in only(report, "LS106").message
     assert len(report.passes) == 1
     assert isinstance(report.results[0], TimeoutError)
 

@@ -67,7 +67,7 @@ def name_future(future: Any) -> str:
     kind = type(future).__name__
     if kind == "_GatheringFuture":
         return "the future of a gather()"
-    return f"a{'n' if kind[:1] in 'AEIOU' else ''} {kind}"
+    return a(kind)
 
 
 def name_coroutine(task: Any) -> str:
@@ -82,6 +82,11 @@ def name_primitive(primitive: Any) -> str:
     return type(primitive).__qualname__
 
 
+def a(name: str) -> str:
+    """``a Lock``, ``an Event``."""
+    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
+
+
 def name_thing(thing: Any) -> str:
     """``redis.asyncio.connection.Connection``; futures and primitives by what they are."""
     if asyncio.isfuture(thing):
@@ -92,8 +97,10 @@ def name_thing(thing: Any) -> str:
         if isinstance(thing, asyncio.BaseTransport):
             peer = thing.get_extra_info("peername") or thing.get_extra_info("sockname")
             return f"an open transport{f' to {_address(peer)}' if peer else ''} ({name})"
-        return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
-    return f"a {kind.__module__}.{kind.__qualname__}"
+        return a(name)
+    return (
+        f"{'an' if kind.__module__[:1] in 'aeiou' else 'a'} {kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _address(peer: Any) -> str:

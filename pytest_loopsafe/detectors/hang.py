@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.detectors.base import Detector, name_coroutine, name_future, name_loop
+from pytest_loopsafe.detectors.base import (
+    Detector,
+    a,
+    name_coroutine,
+    name_future,
+    name_loop,
+    name_primitive,
+)
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.probes.instrumentation import Sighting
@@ -165,7 +172,7 @@ class Hang(Detector):
         primitive: Any = _primitive_in(frames)
         if primitive is not None:
             holder = self._holder(primitive)
-            what = f"a {type(primitive).__qualname__}"
+            what = a(name_primitive(primitive))
             if holder is not None:
                 return _Wait(
                     f"{who} waits for {what} held since {holder}", described, holder, None, True

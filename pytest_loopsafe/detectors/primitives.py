@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.detectors.base import Detector, loop_births, name_loop, name_primitive
+from pytest_loopsafe.detectors.base import Detector, a, loop_births, name_loop, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.probes.instrumentation import Sighting
@@ -139,7 +139,7 @@ class Primitives(Detector):
         return Observation(
             Finding(
                 FOREIGN,
-                f"{_article(primitive)} bound to {name_loop(home, state)} was used in "
+                f"{a(name_primitive(primitive))} bound to {name_loop(home, state)} was used in "
                 f"{name_loop(loop)}{quietly}",
                 loop,
                 home,
@@ -180,8 +180,3 @@ class Primitives(Detector):
             ),
             about=(primitive,),
         )
-
-
-def _article(primitive: Any) -> str:
-    name = name_primitive(primitive)
-    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"

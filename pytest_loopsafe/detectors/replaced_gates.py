@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.detectors.base import Detector, PassEnded, name_primitive
+from pytest_loopsafe.detectors.base import Detector, PassEnded, a, name_primitive
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.primitives import GateProbe, GateRemade, PrimitiveUsed, UseProbe
@@ -94,7 +94,7 @@ class ReplacedGates(Detector):
         return Observation(
             Finding(
                 RULE,
-                f"a {name_primitive(new)} was replaced by another while it was held or waited on, "
+                f"{a(name_primitive(new))} was replaced by another while it was held or waited on, "
                 "and the new one is taken now: what they guard is no longer exclusive",
                 here,
                 None,

@@ -7,7 +7,10 @@ nothing. What walks over all objects must do neither.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
+
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
 
 def is_a(thing: object, kinds: Any) -> bool:
@@ -18,3 +21,8 @@ def is_a(thing: object, kinds: Any) -> bool:
 def is_future(thing: Any) -> bool:
     """`asyncio.isfuture`, of the object's own type."""
     return getattr(type(thing), "_asyncio_future_blocking", None) is not None
+
+
+def is_mass(thing: Any, most: int) -> bool:
+    """Whether something is a container of more than so many things: data, and nobody's clients."""
+    return type(thing) in _CONTAINERS and len(thing) > most

@@ -21,12 +21,15 @@ from typing import Any
 
 from pytest_loopsafe.heap import links
 from pytest_loopsafe.heap.asked import is_asked
-from pytest_loopsafe.heap.kinds import is_a
+from pytest_loopsafe.heap.kinds import is_a, is_mass
 from pytest_loopsafe.heap.owners import NOT_OWNERS
 from pytest_loopsafe.stacks import is_library, module_file
 
-_MAX_NODES = 50_000
-_SECONDS = 0.3
+_MAX_NODES = 20_000
+_MAX_HELD = 5_000
+"""What holds more than that is a mass of data; nobody has so many loops."""
+
+_SECONDS = 0.1
 _LONGEST_TEXT = 200
 
 
@@ -95,6 +98,8 @@ def find(
     while pending and len(seen) < _MAX_NODES and time.perf_counter() < end:
         chain, start, of_test = pending.popleft()
         holder = chain[-1]
+        if is_mass(holder, _MAX_HELD):
+            continue
         for held in _insides(holder):
             if type(held) is int or type(held) is str:
                 if numbers.are_in(held):
@@ -118,7 +123,7 @@ def _is_ours(held: Any) -> bool:
     return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
 
 
-def _insides(holder: Any) -> Iterable[Any]:
+def _insides(holder: Any) -> list[Any]:
     if is_a(holder, FunctionType):
         return [*(holder.__closure__ or ()), holder.__defaults__, holder.__kwdefaults__]
     if is_a(holder, dict):

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+from pytest_loopsafe.heap.kinds import is_mass
+
 _MAX_WALKED = 50_000
 _WALK_SECONDS = 0.2
 _MAX_HELD = 10_000
@@ -134,13 +136,12 @@ class Referrers:
         holders = self._holders
         while pending and len(self._walked) < _MAX_WALKED and time.perf_counter() < end:
             holder = pending.popleft()
-            parts = gc.get_referents(holder)
-            if len(parts) > _MAX_HELD:
+            if is_mass(holder, _MAX_HELD):
                 continue
             position = len(self._walked)
             self._walked.append(holder)
             self._entered.add(id(holder))
-            for held in parts:
+            for held in gc.get_referents(holder):
                 if type(held) in _PLAIN:
                     continue
                 key = id(held)

@@ -22,8 +22,9 @@ from typing import Any
 
 from pytest_loopsafe.cpython import BaseEventLoop
 
-_MAX_PLACEHOLDERS = 20_000
-"""So many free blocks may lie before the one that is wanted, in a process that has run for long."""
+_FEW, _MANY = 1_000, 20_000
+"""How many free blocks to use up before the one that is wanted. In a process that has run for long
+thousands may lie before it: worth 5 ms where each loop is asked to take its predecessor's place."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Steering:
 
     def __init__(self, plan: Callable[[int], bool | None]) -> None:
         self._plan = plan
+        self._most = _MANY if plan is always else _FEW
         self._count = 0
         self._address: int | None = None
         self._kind: type | None = None
@@ -59,7 +61,7 @@ class Steering:
         if self._previous() is not None:
             gc.collect()
         if self._previous() is None and self._kind is not None:
-            self._seat, _ = _placeholder_at(self._address, self._kind)
+            self._seat, _ = _placeholder_at(self._address, self._kind, self._most)
 
     def make(self, factory: Callable[[], Any]) -> Any:
         """Make the next loop with `factory`, at an address according to plan."""
@@ -72,7 +74,7 @@ class Steering:
             # Free it only now, with the size class used up around it: the allocator would
             # otherwise serve another pool first.
             kind, self._seat = type(self._seat), None
-            seat, others = _placeholder_at(self._address, kind)
+            seat, others = _placeholder_at(self._address, kind, self._most)
             del seat
         loop = factory()
         others.clear()
@@ -90,7 +92,7 @@ class Steering:
         return loop
 
 
-def _placeholder_at(address: int, kind: Any) -> tuple[object | None, list[object]]:
+def _placeholder_at(address: int, kind: Any, most: int) -> tuple[object | None, list[object]]:
     """Make placeholders until one lands on this address; return it, and the others.
 
     A placeholder is an instance of the loop's own class that was never initialised: how much
@@ -98,7 +100,7 @@ def _placeholder_at(address: int, kind: Any) -> tuple[object | None, list[object
     inline). The loop is no `for ... in range`, because a range object is as large as a loop.
     """
     others: list[object] = []
-    while len(others) < _MAX_PLACEHOLDERS:
+    while len(others) < most:
         placeholder = kind.__new__(kind)
         placeholder._closed = True  # for BaseEventLoop.__del__
         if id(placeholder) == address:
