@@ -269,6 +269,17 @@ def is_waiting(handle: Any, loop: Any) -> bool:
     return not handle.cancelled() and any(one is handle for one in waiting)
 
 
+def is_in_future(handle: Any, loop: Any) -> bool:
+    """Whether a timer is not due yet."""
+    return isinstance(handle, asyncio.TimerHandle) and handle.when() > loop.time()
+
+
+def is_stop(handle: Any, loop: Any) -> bool:
+    """Whether what was scheduled is to stop the loop."""
+    callback: Any = getattr(handle, "_callback", None)
+    return getattr(callback, "__self__", None) is loop and callback.__name__ == "stop"
+
+
 def timer_callback(handle: Any) -> Any:
     """What a timer is to call."""
     return getattr(handle, "_callback", None)

@@ -57,12 +57,13 @@ def state_of(loop: asyncio.AbstractEventLoop) -> str:
 
 
 class _Entry:
-    __slots__ = ("closed", "info", "ran", "ref")
+    __slots__ = ("closed", "closed_before", "info", "ran", "ref")
 
     def __init__(self, ref: weakref.ref[asyncio.AbstractEventLoop] | None, info: LoopInfo) -> None:
         self.ref = ref
         self.info = info
         self.closed = False
+        self.closed_before = 0  # the number of the next loop that was made then
         self.ran: set[CodeType] = set()
 
 
@@ -147,7 +148,8 @@ class LoopRegistry:
         """Note that a loop was closed."""
         self.of(loop)
         with self._lock:
-            self._by_id[id(loop)].closed = True
+            entry = self._by_id[id(loop)]
+            entry.closed, entry.closed_before = True, self._made + 1
 
     def is_closed(self, info: LoopInfo) -> bool:
         """Whether a loop was closed, also one that is gone by now."""
@@ -158,6 +160,7 @@ class LoopRegistry:
     def rerun_since(self, info: LoopInfo) -> LoopInfo | None:
         """The last of the later loops that ran what this one had run, or None.
 
+        Of one that is closed, those that were made after its end: it may have lived beside others.
         Those of later passes did: a pass is a call of the same code. Within a pass, what was given
         to ``run_until_complete`` tells, where it is the user's own.
         """
@@ -167,7 +170,7 @@ class LoopRegistry:
                 return None
             own = {code for code in entry.ran if not is_library(code.co_filename)}
             for later in reversed(self._infos):
-                if later.number <= info.number:
+                if later.number <= info.number or later.number < entry.closed_before:
                     break
                 other = self._entries[later.number]
                 if other.ran and (later.pass_number > info.pass_number or own & other.ran):

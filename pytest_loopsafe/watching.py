@@ -196,10 +196,13 @@ class Watch:
             self.loops.ran(sighting.loop, sighting.code)
         elif isinstance(sighting, LoopClosed):
             self.loops.closed(sighting.loop)
-        for detector in tuple(self._detectors):
-            if type(sighting) in detector.judges:
-                self._consult(detector, sighting)
         self.heap.moves_on()
+        try:
+            for detector in tuple(self._detectors):
+                if type(sighting) in detector.judges:
+                    self._consult(detector, sighting)
+        finally:
+            self.heap.moves_on()
 
     def _consult(self, detector: Detector, sighting: Sighting) -> None:
         try:

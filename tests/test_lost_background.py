@@ -300,6 +300,78 @@ def replaced_in_each_loop() -> Body:
     return body
 
 
+class Store:
+    """Saves later, and takes back what it meant to save."""
+
+    save: asyncio.Task[None] | None = None
+
+    def save_later(self) -> None:
+        if self.save is not None:
+            self.save.cancel()
+        self.save = asyncio.create_task(forever())
+
+    async def flush(self) -> None:
+        if self.save is not None and not self.save.done():
+            self.save.cancel()
+            await asyncio.wait([self.save])
+
+
+store = Store()
+
+
+def saved_once_and_flushed() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            store.save_later()
+            await asyncio.sleep(0)
+        await store.flush()
+
+    return body
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.task = asyncio.create_task(self.read())
+
+    async def read(self) -> None:
+        await forever()
+
+
+first: Connection | None = None
+
+
+def first_of_many_is_remembered() -> Body:
+    async def body() -> None:
+        global first
+        mine = Connection()
+        first = first or mine
+        await asyncio.sleep(0)
+
+    return body
+
+
+def worker_of_all_passes() -> Body:
+    kept: dict[str, Any] = {}
+
+    def body() -> None:
+        if not kept:
+            loop = kept["loop"] = asyncio.new_event_loop()
+            kept["thread"] = threading.Thread(target=loop.run_forever, daemon=True)
+            kept["thread"].start()
+            kept["work"] = asyncio.run_coroutine_threadsafe(forever(), loop)
+        kept["passes"] = kept.get("passes", 0) + 1
+        asyncio.run(asyncio.sleep(0))
+        if kept["passes"] == 4:
+            kept["work"].cancel()
+            kept["loop"].call_soon_threadsafe(kept["loop"].stop)
+            kept["thread"].join()
+            kept["loop"].close()
+
+    return body  # type: ignore[return-value]
+
+
 def long_timer() -> Body:
     passes = itertools.count()
 
@@ -311,9 +383,50 @@ def long_timer() -> Body:
 
 
 @pytest.mark.parametrize(
-    "make", [started_in_each_loop, many_behind_a_wrapper, replaced_in_each_loop, long_timer]
+    "make",
+    [
+        started_in_each_loop,
+        many_behind_a_wrapper,
+        replaced_in_each_loop,
+        saved_once_and_flushed,
+        first_of_many_is_remembered,
+        worker_of_all_passes,
+        long_timer,
+    ],
 )
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled", "persistent"])
 def test_nothing_is_lost(make: Callable[[], Body], schedule: str) -> None:
+    global first
+    first, store.save = None, None
     report = pytest_loopsafe.run(make(), schedule=schedule, loops=4)
-    assert "LS207" not in [finding.code for finding in report.findings]
+    assert [finding.message for finding in report.findings if finding.code == "LS207"] == []
+
+
+def test_an_argument_that_is_a_proxy_is_left_alone() -> None:
+    touched: list[str] = []
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            touched.append(name)
+            raise RuntimeError("working outside of a request")
+
+    async def handle(request: Any) -> None:
+        await asyncio.sleep(0)
+
+    async def body() -> None:
+        await asyncio.create_task(handle(Proxy()))
+
+    report = pytest_loopsafe.run(body)
+    assert (report.findings, report.notes, touched) == ((), (), [])
+
+
+def test_a_worker_is_seen_among_many_tasks_of_a_librarys_wrapper() -> None:
+    kept: list[Any] = []
+
+    async def body() -> None:
+        if not kept:
+            kept.append(asyncio.create_task(forever()))
+        await asyncio.gather(*(asyncio.wait_for(request(), 5) for _ in range(50)))
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert "LS207" in [finding.code for finding in report.findings if finding.is_error]

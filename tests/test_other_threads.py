@@ -36,7 +36,7 @@ async def calls_soon(idle: asyncio.AbstractEventLoop) -> None:
 
 
 async def calls_later(idle: asyncio.AbstractEventLoop) -> None:
-    idle.call_later(60, print)
+    idle.call_later(0, print)
 
 
 async def calls_from_a_thread(idle: asyncio.AbstractEventLoop) -> None:
@@ -108,3 +108,46 @@ def test_a_stream_is_written_to_from_another_thread(method: str) -> None:
 
     report = pytest_loopsafe.run(body, check=False)
     assert "LS105" in [finding.code for finding in report.findings]
+
+
+def test_a_loop_further_out_in_the_same_thread_is_no_other_threads() -> None:
+    def run() -> None:
+        outer = asyncio.new_event_loop()
+
+        async def body() -> None:
+            asyncio._set_running_loop(None)
+            try:
+                inner = asyncio.new_event_loop()
+                inner.call_soon(outer.call_soon, print)
+                inner.run_until_complete(asyncio.sleep(0))
+                inner.close()
+            finally:
+                asyncio._set_running_loop(outer)
+
+        outer.run_until_complete(body())
+        outer.close()
+
+    report = pytest_loopsafe.run(run)
+    assert report.findings == ()
+
+
+def test_a_second_stop_after_the_thread_has_ended() -> None:
+    def run() -> None:
+        background = InThread()
+        with background as loop:
+            pass
+        assert loop.is_closed()
+
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.call_soon_threadsafe(loop.stop)  # once more, to be sure
+        loops.append(loop)
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    report = pytest_loopsafe.run(run, ignore=["LS304"])
+    for loop in loops:
+        loop.close()
+    assert report.findings == ()

@@ -238,3 +238,31 @@ def test_ten_thousand_of_everything_is_bounded() -> None:
     report = pytest_loopsafe.run(body, loops=2, check=False)
     (finding,) = report.findings
     assert (finding.code, finding.count) == ("LS107", 10_000)
+
+
+def test_a_worker_that_has_caught_the_error_of_a_pass_lives_on() -> None:
+    """Its frame is in the traceback of what left the pass; it waits for its next task."""
+    kept: dict[str, Any] = {}
+
+    async def worker(queue: asyncio.Queue[Any]) -> None:
+        while True:
+            number, answer = await queue.get()
+            try:
+                if number == 1:
+                    raise ValueError("bad item")
+                answer.set_result(number)
+            except ValueError as error:
+                answer.set_exception(error)
+
+    async def body() -> int:
+        if not kept:
+            kept["queue"] = asyncio.Queue()
+            kept["task"] = asyncio.create_task(worker(kept["queue"]))
+        answer = asyncio.get_running_loop().create_future()
+        kept["number"] = kept.get("number", 0) + 1
+        await kept["queue"].put((kept["number"], answer))
+        result: int = await answer
+        return result
+
+    report = pytest_loopsafe.run(body, schedule="persistent", check=False, timeout=5)
+    assert [type(one) for one in report.results] == [ValueError, int, int]

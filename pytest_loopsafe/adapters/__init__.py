@@ -39,6 +39,11 @@ def installed() -> Iterator[Adapter]:
             yield loaded() if isinstance(loaded, type) else loaded
 
 
+_MODULE: Any = vars(type)["__module__"]
+_NAME: Any = vars(type)["__qualname__"]
+"""Read past any metaclass, whose properties are somebody's code."""
+
+
 class Adapters:
     """All adapters in force: the user's before other packages', before ours.
 
@@ -54,8 +59,8 @@ class Adapters:
 
     def of(self, thing: Any) -> Adapter | None:
         """The adapter for an object, by its class or the nearest base that one names."""
-        for base in type(thing).__mro__:
-            adapter = self._by_name.get(f"{base.__module__}.{base.__qualname__}")
+        for base in type.mro(type(thing)):
+            adapter = self._by_name.get(f"{_MODULE.__get__(base)}.{_NAME.__get__(base)}")
             if adapter is not None:
                 return adapter
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
@@ -21,7 +22,7 @@ from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births, name_coroutine
 from pytest_loopsafe.detectors.left_tasks import pending_tasks
 from pytest_loopsafe.findings import Finding, Observation
-from pytest_loopsafe.heap.guards import Starter, starters
+from pytest_loopsafe.heap.guards import Starter, is_guarded_by, starters
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.lives import LifeProbe, LoopEnding
@@ -33,7 +34,6 @@ from pytest_loopsafe.stacks import (
     describe_frames,
     first_argument,
     is_library,
-    local_variables,
     stack_here,
     suspended_frames,
 )
@@ -50,33 +50,47 @@ NOT_RESTARTED = Rule(
 
 _MAX_CODES = 1_000
 _MAX_CANCELLED = 100
+_MAX_SEARCHES = 5
+"""For each code: a search costs milliseconds, and a server may have a task for each connection."""
 
 
 @dataclass
 class _Starts:
-    """Where a code was started: the last loop, and in it by whom and for which object."""
+    """Where a code was started first, and in which loop last, also for each object."""
 
+    code: CodeType
     loop: int
-    chain: tuple[Starter, ...]
-    frames: tuple[Frame, ...]
+    chain: tuple[Starter, ...] = ()
+    frames: tuple[Frame, ...] = ()
     for_all: int = 0
     bearers: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Lost:
-    """What went down with its loop."""
+    """What went down with its loop.
+
+    Attributes:
+        who: what it is called in a report.
+        code: what it ran.
+        loop: its loop.
+        frames: where it was, or where it was started.
+        chain: the functions that had started it.
+        task: itself.
+        bearer: the object that it worked for.
+        owner: how a global reaches the task.
+        kind: ``pending``, ``cancelled`` by the code itself, or a ``timer``.
+    """
 
     who: str
     code: CodeType
     loop: LoopInfo
     frames: tuple[Frame, ...]
     chain: tuple[Starter, ...]
-    task: weakref.ref[Any] | None
-    bearer: weakref.ref[Any] | None
-    owner: str | None
-    is_timer: bool = False
-    was_cancelled: bool = False
+    task: weakref.ref[Any] | None = None
+    bearer: weakref.ref[Any] | None = None
+    owner: str | None = None
+    kind: str = "pending"
 
 
 class LostBackground(Detector):
@@ -89,111 +103,104 @@ class LostBackground(Detector):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._lost: dict[object, _Lost] = {}
-        self._starts: dict[CodeType, _Starts] = {}
+        self._starts: dict[int, _Starts] = {}  # by the id() of the code
+        self._searches: Counter[int] = Counter()
         self._wrapped: weakref.WeakKeyDictionary[Any, CodeType] = weakref.WeakKeyDictionary()
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note what starts and what is lost; report what never started again."""
         if isinstance(sighting, TaskStarted):
-            code = _effective(sighting.code, sighting.coroutine)
-            if code is not sighting.code:
-                self._wrapped[sighting.coroutine] = code
-            starts = self._started(code, sighting.loop)
-            bearer = _bearer(getattr(sighting.coroutine, "cr_frame", None))
-            starts.bearers[id(bearer) if bearer is not None else 0] = starts.loop
+            starts = self._started(sighting.code, sighting.loop)
+            if sighting.code is not sighting.coroutine.cr_code:
+                self._wrapped[sighting.coroutine] = sighting.code
+            bearer = _bearer(sighting.coroutine.cr_frame)
+            if bearer is not None and len(starts.bearers) < _MAX_CODES:
+                starts.bearers[id(bearer)] = starts.loop
             if sighting.last:
                 starts.for_all = starts.loop
-            if code is not sighting.code:
-                self._started(sighting.code, sighting.loop)
-                if sighting.last:
-                    # What else this wrapper is given in this loop will not be told.
-                    for other in self._starts.values():
-                        other.loop = other.for_all = max(other.loop, starts.loop)
         elif isinstance(sighting, TimerSet):
             self._started(sighting.code, sighting.loop)
         elif isinstance(sighting, LoopEnding):
-            self._note(sighting.loop)
+            info = self.loops.of(sighting.loop)
+            self._note_tasks(sighting.loop, info)
+            self._note_timers(sighting.loop, info)
         elif isinstance(sighting, RunEnded):
-            for lost in self._lost.values():
+            for lost in tuple(self._lost.values()):
                 later = self.loops.rerun_since(lost.loop)
                 if later is not None:
                     yield from self._judge(lost, later)
 
     def _started(self, code: CodeType, loop: asyncio.AbstractEventLoop) -> _Starts:
         number = self.loops.of(loop).number
-        starts = self._starts.get(code)
+        starts = self._starts.get(id(code))
         if starts is None:
-            if len(self._starts) >= _MAX_CODES or is_library(code.co_filename):
-                self._starts[code] = starts = _Starts(number, (), ())
-            else:
-                self._starts[code] = starts = _Starts(number, starters(), stack_here())
+            starts = _Starts(code, number)
+            if len(self._starts) < _MAX_CODES:
+                self._starts[id(code)] = starts
+                if not is_library(code.co_filename):
+                    starts.chain, starts.frames = starters(), stack_here()
         starts.loop = max(starts.loop, number)
         return starts
 
     # -- what is lost ----------------------------------------------------------------------
 
-    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
-        info = self.loops.of(loop)
+    def _note_tasks(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
         for task in pending_tasks(loop):
             frames, _ = suspended_frames(task.get_coro())
-            code = cpython.coroutine_code(task)
-            assert code is not None
-            code = self._wrapped.get(task.get_coro(), code)
+            code = self._code_of(task)
             bearer = _bearer(frames[0] if frames else None)
-            key = (code, id(bearer) if bearer is not None else 0)
+            key = (id(code), id(bearer) if bearer is not None else 0)
             if key in self._lost or len(self._lost) >= _MAX_CODES:
                 continue
-            owner = self._owner(task, bearer)
+            owner = self._owner(task, code)
             if owner is None and is_library(code.co_filename):
                 continue
-            starts = self._starts.get(code)
-            self._lost[key] = _Lost(
-                f"task {task.get_name()!r} of {name_coroutine(task)}",
-                code,
-                info,
-                describe_frames(frames),
-                starts.chain if starts is not None else (),
-                weakref.ref(task),
-                _weak(bearer),
-                owner,
-            )
+            chain = self._starts[id(code)].chain if id(code) in self._starts else ()
+            who, described = _who(task), describe_frames(frames)
+            refs = weakref.ref(task), _weak(bearer)
+            self._lost[key] = _Lost(who, code, info, described, chain, *refs, owner)
         for task in cpython.cancelled_tasks(loop)[:_MAX_CANCELLED]:
-            code = cpython.coroutine_code(task)
-            if code is None or is_library(code.co_filename) or (code, None) in self._lost:
-                continue
-            starts = self._starts.get(code)
-            self._lost[code, None] = _Lost(
-                f"task {task.get_name()!r} of {name_coroutine(task)}",
-                code,
-                info,
-                starts.frames if starts is not None else (),
-                (),
-                weakref.ref(task),
-                None,
-                None,
-                was_cancelled=True,
-            )
+            starts = self._starts.get(id(self._code_of(task)))
+            if starts is not None and starts.chain:
+                self._lost.setdefault(
+                    (id(starts.code), "cancelled"),
+                    _Lost(
+                        _who(task),
+                        starts.code,
+                        info,
+                        starts.frames,
+                        starts.chain,
+                        weakref.ref(task),
+                        kind="cancelled",
+                    ),
+                )
+
+    def _note_timers(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
+        """Those that set themselves again: others are left behind by many, and not missed."""
         for handle in cpython.due_timers(loop):
             code = called_code(cpython.timer_callback(handle))
-            if code is None or is_library(code.co_filename) or code in self._lost:
-                continue
-            starts = self._starts.get(code)
-            self._lost[code] = _Lost(
-                f"a timer that was to call {code.co_qualname}()",
-                code,
-                info,
-                starts.frames if starts is not None else (),
-                starts.chain if starts is not None else (),
-                None,
-                None,
-                None,
-                is_timer=True,
-            )
+            starts = self._starts.get(id(code)) if code is not None else None
+            if starts is not None and not _SETS_TIMERS.isdisjoint(starts.code.co_names):
+                who = f"a timer that was to call {starts.code.co_qualname}()"
+                self._lost.setdefault(
+                    (id(code), "timer"),
+                    _Lost(who, starts.code, info, starts.frames, starts.chain, kind="timer"),
+                )
 
-    def _owner(self, task: Any, bearer: Any) -> str | None:
-        """How a global of the user's reaches the task, or the object that it works for."""
-        things = [task] if bearer is None else [task, bearer]
-        for owner in self.heap.owners(*things, ignore=(things,)):
+    def _code_of(self, task: Any) -> CodeType:
+        code = cpython.coroutine_code(task)
+        assert code is not None
+        try:
+            return self._wrapped.get(task.get_coro(), code)
+        except TypeError:  # a coroutine of somebody's own kind
+            return code
+
+    def _owner(self, task: Any, code: CodeType) -> str | None:
+        """How a global of the user's reaches the task itself."""
+        self._searches[id(code)] += 1
+        if self._searches[id(code)] > _MAX_SEARCHES:
+            return None
+        for owner in self.heap.owners(task):
             if owner.own and not owner.hidden:
                 return owner.path
         return None
@@ -201,36 +208,44 @@ class LostBackground(Detector):
     # -- whether it came back --------------------------------------------------------------
 
     def _judge(self, lost: _Lost, later: LoopInfo) -> Iterator[Observation]:
-        starts = self._starts.get(lost.code)
-        owner = lost.owner
+        starts = self._starts.get(id(lost.code))
         if starts is not None and starts.loop > lost.loop.number:
-            # The code runs again. For this very object too? A later loop may have its own one.
-            bearer = lost.bearer() if lost.bearer is not None else None
-            if bearer is None or max(starts.for_all, starts.bearers.get(id(bearer), 0)) > (
-                lost.loop.number
-            ):
-                return
-            owner = self.heap.single_path(bearer)
+            owner = self._still_guarded(lost, starts)
             if owner is None:
-                return
-        elif lost.was_cancelled:
-            # By the code itself, and in order. Only a global that still has the very task, and did
-            # not make another, takes it for a living one.
-            task = lost.task() if lost.task is not None else None
-            owner = self.heap.single_path(task) if task is not None else None
+                return  # it came back
+        elif lost.kind == "cancelled":
+            owner = self._still_kept(lost)
             if owner is None:
+                return  # it was ended in order, and is not missed
+        else:
+            owner = lost.owner or self.heap.guard_of(lost.chain)
+            if owner is None and lost.kind == "timer":
                 return
-        elif owner is None:
-            owner = self.heap.guard_of(lost.chain)
-            if owner is None and lost.is_timer:
-                return  # long timers are left behind by many who do not need them any more
         yield self._not_restarted(lost, later, owner)
+
+    def _still_guarded(self, lost: _Lost, starts: _Starts) -> str | None:
+        """The object that keeps its own work from coming back, while another's does."""
+        bearer = lost.bearer() if lost.bearer is not None else None
+        if bearer is None:
+            return None
+        again = max(starts.for_all, starts.bearers.get(id(bearer), 0)) > lost.loop.number
+        if again or not (lost.chain and is_guarded_by(lost.chain[0], bearer)):
+            return None
+        return self.heap.single_path(bearer)
+
+    def _still_kept(self, lost: _Lost) -> str | None:
+        """The variable that has a cancelled task, where its starter takes that for a living one."""
+        task = lost.task() if lost.task is not None else None
+        owner = self.heap.single_path(task) if task is not None else None
+        if owner is None or owner.rpartition(".")[2] not in lost.chain[0].guards:
+            return None
+        return owner
 
     def _not_restarted(self, lost: _Lost, later: LoopInfo, owner: str | None) -> Observation:
         held = f", although {owner} still stands for it" if owner else ""
-        started = lost.is_timer or lost.was_cancelled
-        title = "it was started here" if started else f"it was here when {lost.loop} ended"
-        ended = "was cancelled in" if lost.was_cancelled else "ended with"
+        was_here = lost.kind == "pending"
+        title = f"it was here when {lost.loop} ended" if was_here else "it was started here"
+        ended = "was cancelled in" if lost.kind == "cancelled" else "ended with"
         return Observation(
             Finding(
                 NOT_RESTARTED,
@@ -243,24 +258,16 @@ class LostBackground(Detector):
                 home_state="closed",
                 owner=owner,
             ),
-            identity=(lost.code, owner),
+            identity=(id(lost.code), owner),
             severity=Severity.ERROR if owner else Severity.WARNING,
         )
 
 
-def _effective(code: CodeType, coroutine: Any) -> CodeType:
-    """What a task is for: of a wrapper such as ``logged(worker())``, the coroutine it was given.
+_SETS_TIMERS = frozenset({"call_later", "call_at"})
 
-    To be asked before it starts, when its variables are its arguments.
-    """
-    frame = getattr(coroutine, "cr_frame", None)
-    if frame is None:
-        return code
-    for value in local_variables(frame).values():
-        inner = getattr(value, "cr_code", None)
-        if isinstance(inner, CodeType) and not is_library(inner.co_filename):
-            return inner
-    return code
+
+def _who(task: Any) -> str:
+    return f"task {task.get_name()!r} of {name_coroutine(task)}"
 
 
 def _bearer(frame: Any) -> Any:

@@ -13,15 +13,17 @@ import gc
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.detectors.base import Detector, loop_births
 from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.heap.bindings import is_open
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.probes.clients import ResourceClosed, ResourceMade, ResourceProbe
-from pytest_loopsafe.probes.connections import ConnectionMade, ConnectionProbe
+from pytest_loopsafe.probes.connections import ConnectionDropped, ConnectionMade, ConnectionProbe
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
 from pytest_loopsafe.rules import Rule, Severity
@@ -63,6 +65,14 @@ class _Made:
     overlaps: bool = False
     closed: bool = False
     connected: bool = False
+    dropped: bool = False
+    transports: dict[int, weakref.ref[Any]] = field(default_factory=dict)
+
+    @property
+    def left_open(self) -> bool:
+        """Whether a connection of it was dropped, or is open still."""
+        alive = [thing for ref in self.transports.values() if (thing := ref()) is not None]
+        return self.dropped or any(is_open(thing) for thing in alive)
 
 
 class Rebinds(Detector):
@@ -70,7 +80,7 @@ class Rebinds(Detector):
 
     rules = (RACE, CHURN)
     probes = (ResourceProbe(), ConnectionProbe(), LifeProbe())
-    judges = (ResourceMade, ResourceClosed, ConnectionMade, LoopClosing)
+    judges = (ResourceMade, ResourceClosed, ConnectionMade, ConnectionDropped, LoopClosing)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -89,7 +99,14 @@ class Rebinds(Detector):
             task = cpython.current_task()
             for group in self._made.values():
                 for one in group:
-                    one.connected |= one.task is not None and one.task() is task
+                    if one.task is not None and one.task() is task:
+                        one.connected = True
+                        with suppress(TypeError):
+                            one.transports[id(sighting.thing)] = weakref.ref(sighting.thing)
+        elif isinstance(sighting, ConnectionDropped):
+            for group in self._made.values():
+                for one in group:
+                    one.dropped |= id(sighting.thing) in one.transports
         elif isinstance(sighting, LoopClosing):
             info = self.loops.of(sighting.loop)
             # The last made first: a client is made after its pool, and is what the user knows.
@@ -136,7 +153,8 @@ class Rebinds(Detector):
                 winner, path = one, owner.path
         lost = [one for one in rivals if one is not winner and not self._is_closed(one)]
         if winner is None:
-            lost = [one for one in lost if one.connected]  # else nothing of it is left
+            # Nothing of the others is left.
+            lost = [one for one in lost if one.left_open or (one.connected and not one.transports)]
         if winner is None and lost and any(one.closed for one in rivals):
             # Some were closed and are gone, others are lost: they were for one and the same place.
             winner = next(one for one in rivals if one.closed)

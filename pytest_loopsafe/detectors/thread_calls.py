@@ -20,6 +20,7 @@ from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.loops import LoopInfo, state_of
 from pytest_loopsafe.probes.connections import ConnectionDriven, ConnectionProbe
 from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe.probes.primitives import UseProbe
 from pytest_loopsafe.probes.scheduling import CalledFromThread, ScheduledAside, SchedulingProbe
 from pytest_loopsafe.rules import Rule, Severity
@@ -117,11 +118,12 @@ class ThreadCalls(Detector):
     """LS105."""
 
     rules = (RULE,)
-    probes = (SchedulingProbe(), HandOverProbe(), UseProbe(), ConnectionProbe())
+    probes = (SchedulingProbe(), HandOverProbe(), UseProbe(), ConnectionProbe(), LifeProbe())
     judges = (
         CalledFromThread,
         ConnectionDriven,
         HandedOver,
+        LoopRan,
         ScheduledAside,
         WaitedFor,
         RunEnded,
@@ -131,6 +133,7 @@ class ThreadCalls(Detector):
         super().__init__(*args)
         self._handed: list[_Handed] = []
         self._aside: dict[tuple[int, str], _Aside] = {}
+        self._ran: set[int] = set()
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report calls at once; work handed to a loop that rests, at the end of the run."""
@@ -160,6 +163,8 @@ class ThreadCalls(Detector):
                 yield from self.observe(call)
         elif isinstance(sighting, ScheduledAside):
             self._note_aside(sighting)
+        elif isinstance(sighting, LoopRan):
+            self._ran.add(self.loops.of(sighting.loop).number)
         elif isinstance(sighting, RunEnded):
             yield from self._never_run()
             yield from self._never_called()
@@ -192,6 +197,8 @@ class ThreadCalls(Detector):
             )
 
     def _note_aside(self, sighting: ScheduledAside) -> None:
+        if cpython.is_stop(sighting.handle, sighting.loop):
+            return  # of a loop that has stopped already
         if all(is_stdlib(frame.f_code.co_filename) for frame in live_frames()):
             return  # run_in_executor's own late answer, which nobody waits for any more
         info = self.loops.of(sighting.loop)
@@ -212,7 +219,9 @@ class ThreadCalls(Detector):
             loop, handle = one.loop(), one.handle()
             if loop is None or handle is None or loop.is_closed() or loop.is_running():
                 continue
-            if cpython.is_waiting(handle, loop):
+            if one.info.number in self._ran:
+                continue  # it is run now and then, and may be again
+            if cpython.is_waiting(handle, loop) and not cpython.is_in_future(handle, loop):
                 yield self._found(
                     f"{one.method}() scheduled work on {name_loop(one.info, state_of(loop))}, "
                     "which nobody runs: it never ran",

@@ -1,7 +1,7 @@
-"""Whether the user's code asks for what it has written down, or only counts and logs it.
+"""What the user's source says: who asks for what was written down, and what guards a line.
 
-``seen.add(id(loop))`` and ``len(seen)`` decide nothing; ``id(loop) in seen`` does. The source tells
-them apart: bytecode would too, but from it one cannot see which of two containers was asked.
+``seen.add(id(loop))`` and ``len(seen)`` decide nothing; ``id(loop) in seen`` does. Bytecode would
+tell too, but from it one cannot see which of two containers was asked.
 """
 
 from __future__ import annotations
@@ -14,59 +14,179 @@ from collections.abc import Iterator
 
 from pytest_loopsafe.stacks import is_library, module_file
 
-_ASKING_METHODS = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
-_HARMLESS = frozenset({"len", "list", "max", "min", "print", "repr", "set", "sorted", "str", "sum"})
+_HARMLESS_CALLS = frozenset({"len", "max", "min", "print", "repr", "sorted", "str", "sum"})
+_HARMLESS_METHODS = frozenset({"add", "append", "clear", "discard", "remove"})
+_LOGS = frozenset({"critical", "debug", "error", "exception", "info", "log", "warning"})
 
 
 def is_asked(name: str) -> bool:
     """Whether any of the user's code asks what is in the variable or attribute of a name.
 
-    True where no code names it: then it is read in a way that cannot be seen.
+    Each use asks that is not known to be harmless: writing, counting, logging. True where no code
+    names it: then it is read in a way that cannot be seen.
     """
     named = False
     for module in tuple(sys.modules):
         file = module_file(module)
         if not is_library(file):
-            names, asked = _read(file)
-            if name in asked:
+            asks = _uses(file).get(name)
+            if asks:
                 return True
-            named |= name in names
+            named |= asks is not None
     return not named
 
 
-@functools.lru_cache(maxsize=256)
-def _read(file: str) -> tuple[frozenset[str], frozenset[str]]:
-    """All names in a file, and those whose content is asked for."""
+@functools.cache
+def _tree(file: str) -> ast.Module:
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-    except SyntaxError:
-        return frozenset(), frozenset()
-    nodes = list(ast.walk(tree))
-    named = {name for node in nodes if (name := _name(node)) is not None}
-    asked = {name for node in nodes for part in _asked(node) if (name := _name(part)) is not None}
-    return frozenset(named), frozenset(asked)
+        return ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+@functools.cache
+def _uses(file: str) -> dict[str, bool]:
+    """All names in a file, and whether any use of each asks what is there."""
+    found: dict[str, bool] = {}
+    for node, parents in _with_parents(_tree(file), ()):
+        name = _name(node)
+        if name is not None:
+            is_read = isinstance(getattr(node, "ctx", None), ast.Load)
+            asks = is_read and not _is_harmless(node, parents)
+            found[name] = found.get(name, False) or asks
+        elif isinstance(node, ast.Call) and _is_getattr(node):
+            found[str(node.args[1].value)] = True  # type: ignore[attr-defined]
+    return found
+
+
+def _with_parents(
+    node: ast.AST, parents: tuple[ast.AST, ...]
+) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
+    """Every node with what it is in, the nearest last; no recursion, however deep the source."""
+    pending = [(node, parents)]
+    while pending:
+        one, above = pending.pop()
+        yield one, above
+        pending += [(child, (*above[-2:], one)) for child in ast.iter_child_nodes(one)]
 
 
 def _name(node: ast.AST) -> str | None:
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return _name(node.value) if isinstance(node, ast.Subscript) else None
+    return node.attr if isinstance(node, ast.Attribute) else None
 
 
-def _asked(node: ast.AST) -> Iterator[ast.AST]:
-    """What an expression asks for: compares, looks up, or hands to somebody who may."""
-    if isinstance(node, ast.Compare):
-        yield from (node.left, *node.comparators)
-    elif isinstance(node, ast.Subscript):
-        if isinstance(node.ctx, ast.Load):
-            yield node.value
-    elif isinstance(node, ast.Return):
-        yield from filter(None, [node.value])
-    elif isinstance(node, ast.Call):
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _ASKING_METHODS:
-            yield node.func.value
-        if not (isinstance(node.func, ast.Name) and node.func.id in _HARMLESS):
-            yield from node.args
-            yield from (keyword.value for keyword in node.keywords)
+def _is_getattr(node: ast.Call) -> bool:
+    return (
+        isinstance(node.func, ast.Name)
+        and node.func.id in ("getattr", "hasattr")
+        and len(node.args) > 1
+        and isinstance(node.args[1], ast.Constant)
+    )
+
+
+def _is_harmless(node: ast.AST, parents: tuple[ast.AST, ...]) -> bool:
+    """Whether what is read here is only written to, counted, shown, or asked for an attribute."""
+    parent = parents[-1] if parents else None
+    above = parents[-2] if len(parents) > 1 else None
+    if isinstance(parent, ast.Subscript):
+        return parent.value is node and not isinstance(parent.ctx, ast.Load)
+    if isinstance(parent, ast.Attribute):
+        # The object that a method is called on, or that has the attribute which counts.
+        return parent.attr in _HARMLESS_METHODS or not isinstance(above, ast.Call)
+    if isinstance(parent, ast.Call) and parent.func is not node:
+        called = _name(parent.func)
+        if isinstance(parent.func, ast.Attribute):
+            return called in _LOGS
+        return called in _HARMLESS_CALLS
+    return isinstance(parent, ast.FormattedValue | ast.AugAssign | ast.Expr)
+
+
+# -- what guards a line ---------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def guards(file: str, line: int) -> frozenset[str]:
+    """The names that are looked at before a line of a function is reached.
+
+    ``if not self.up:`` around it, ``if started: return`` before it, ``except KeyError:`` around it
+    after a look into something. Attributes are named without what they belong to.
+    """
+    function = _innermost(file, line)
+    if function is None:
+        return frozenset()
+    found: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.If | ast.IfExp | ast.While) and _decides(node, line):
+            found |= _names_in(node.test)
+        elif isinstance(node, ast.Try) and any(_has(one, line) for one in node.handlers):
+            found |= {name for one in node.body for name in _names_in(one)}
+    return frozenset(found)
+
+
+def _innermost(file: str, line: int) -> ast.AST | None:
+    functions = [
+        node
+        for node in ast.walk(_tree(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _has(node, line)
+    ]
+    return max(functions, key=lambda node: node.lineno, default=None)
+
+
+def _has(node: ast.AST, line: int) -> bool:
+    first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0) or 0
+    return bool(first <= line <= last)
+
+
+def _decides(node: ast.If | ast.IfExp | ast.While, line: int) -> bool:
+    """Whether it depends on this test that a line is reached."""
+    if isinstance(node, ast.IfExp):
+        return _has(node, line)
+    if any(_has(one, line) for one in (*node.body, *node.orelse)):
+        return True
+    leaves = isinstance(node.body[-1], ast.Return | ast.Raise | ast.Continue)
+    return leaves and (node.end_lineno or 0) < line
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    """``up`` of ``self.up``, ``event`` of ``event.is_set()``, ``tasks`` of ``key in tasks``."""
+    found: set[str] = set()
+    for one, parents in _with_parents(node, ()):
+        parent = parents[-1] if parents else None
+        above = parents[-2] if len(parents) > 1 else None
+        is_method = isinstance(above, ast.Call) and above.func is parent
+        is_base = isinstance(parent, ast.Attribute) and not is_method
+        is_called = isinstance(parent, ast.Call) and parent.func is one
+        if (name := _name(one)) is not None and not is_base and not is_called:
+            found.add(name)
+        elif isinstance(one, ast.Call) and _is_getattr(one):
+            found.add(str(one.args[1].value))  # type: ignore[attr-defined]
+    return found
+
+
+@functools.cache
+def written(file: str) -> frozenset[str]:
+    """The variables, attributes and containers that a file's functions write to."""
+    found: set[str] = set()
+    for function in ast.walk(_tree(file)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node, parents in _with_parents(function, ()):
+            parent = parents[-1] if parents else None
+            if isinstance(node, ast.Global | ast.Nonlocal):
+                found |= set(node.names)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+            elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                if not isinstance(parent, ast.AugAssign):
+                    found.add(_name(node.value) or "")
+            elif isinstance(node, ast.Attribute) and node.attr in _FILLS:
+                found.add(_name(node.value) or "")
+    return frozenset(found)
+
+
+_FILLS = frozenset(
+    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "set", "setdefault"}
+    | {"update"}
+)
+"""Methods by which code marks something in a container, or sets an event."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.heap import links
-from pytest_loopsafe.heap.kinds import is_a, is_future
+from pytest_loopsafe.heap.kinds import is_a, is_future, module_of
 from pytest_loopsafe.stacks import is_library, is_stdlib, module_file
 
 _MAX_NODES = 20_000
@@ -51,8 +51,6 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
         # One that nobody holds or waits for may never be used again; if it is, that is seen.
         loop = cpython.bound_loop(thing)
         return Binding(thing, loop, cpython.is_awaited(thing)) if loop is not None else None
-    if not isinstance(kind.__module__, str):
-        return None
     if is_transport(kind):
         loop = cpython.transport_loop(thing) or _referred_loop(thing)
         return Binding(thing, loop, is_open(thing)) if loop is not None else None
@@ -62,7 +60,7 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
     if is_a(thing, asyncio.AbstractServer):
         loop = cpython.transport_loop(thing) or _referred_loop(thing)
         return Binding(thing, loop, bool(getattr(thing, "sockets", ()))) if loop else None
-    file = module_file(kind.__module__)
+    file = module_file(module_of(kind))
     if is_library(file) and not is_stdlib(file):
         for value in links.attributes(thing).values():
             if is_a(value, asyncio.AbstractEventLoop):
@@ -87,7 +85,7 @@ def speaks_for_itself(thing: Any) -> bool:
 def is_transport(kind: type) -> bool:
     """Whether a class is one of transports: asyncio's, or a compiled one such as uvloop's."""
     return issubclass(kind, asyncio.BaseTransport) or (
-        kind.__module__.partition(".")[0] == "uvloop"
+        module_of(kind).partition(".")[0] == "uvloop"
         and hasattr(kind, "get_extra_info")
         and hasattr(kind, "is_closing")
     )

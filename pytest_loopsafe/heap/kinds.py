@@ -19,8 +19,22 @@ def is_a(thing: object, kinds: Any) -> bool:
 
 
 def is_future(thing: Any) -> bool:
-    """`asyncio.isfuture`, of the object's own type."""
-    return getattr(type(thing), "_asyncio_future_blocking", None) is not None
+    """`asyncio.isfuture`, of the object's own type, past any metaclass."""
+    return any(
+        vars(base).get("_asyncio_future_blocking") is not None for base in type.mro(type(thing))
+    )
+
+
+def module_of(kind: type) -> str:
+    """The module in which a class was made, past any metaclass; empty where it does not say."""
+    try:
+        module = _MODULE.__get__(kind)
+    except Exception:  # noqa: BLE001 - a C type may have no name of one
+        return ""
+    return module if type(module) is str else ""
+
+
+_MODULE: Any = vars(type)["__module__"]
 
 
 def is_mass(thing: Any, most: int) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 from pytest_loopsafe.heap import links
 from pytest_loopsafe.heap.asked import is_asked
-from pytest_loopsafe.heap.kinds import is_a, is_mass
+from pytest_loopsafe.heap.kinds import is_a, is_mass, module_of
 from pytest_loopsafe.heap.owners import NOT_OWNERS
 from pytest_loopsafe.stacks import is_library, module_file
 
@@ -107,7 +107,7 @@ def find(
             elif id(held) not in seen and not is_a(held, _NOT_ENTERED):
                 if _is_ours(held):
                     continue
-                if is_a(held, type) and is_library(module_file(str(held.__module__))):
+                if is_a(held, type) and is_library(module_file(module_of(held))):
                     continue
                 seen.add(id(held))
                 pending.append(((*chain, held), start, of_test))
@@ -119,8 +119,7 @@ _NOT_ENTERED = (ModuleType, FrameType, CodeType, bytes, float, bool, type(None))
 def _is_ours(held: Any) -> bool:
     """A report of an earlier run that somebody keeps, a test's own item."""
     bearer = held.__self__ if is_a(held, MethodType) else held
-    module = getattr(type(bearer), "__module__", None)
-    return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
+    return module_of(type(bearer)).partition(".")[0] in NOT_OWNERS
 
 
 def _insides(holder: Any) -> list[Any]:

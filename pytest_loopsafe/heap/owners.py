@@ -32,7 +32,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe.heap import links
-from pytest_loopsafe.heap.kinds import is_a, is_future
+from pytest_loopsafe.heap.kinds import is_a, is_future, module_of
 from pytest_loopsafe.heap.referrers import Referrers
 from pytest_loopsafe.stacks import is_library, is_own, local_variables, module_file
 
@@ -237,7 +237,7 @@ def _roots(subjects: Iterable[tuple[Any, str]]) -> dict[int, _Root]:
 def _is_walked(thing: Any) -> bool:
     """Whether what is bound to a loop may be found behind an object."""
     if issubclass(type(thing), type):
-        return _is_users(str(vars(thing).get("__module__", "")))
+        return _is_users(module_of(thing))
     return not _is_for_the_test(thing)
 
 
@@ -253,7 +253,7 @@ def _class_root(node: Any) -> _Root | None:
     """A class lives as long as its module, and holds its attributes."""
     if not is_a(node, type):
         return None
-    module = str(vars(node).get("__module__", ""))
+    module = module_of(node)
     if module.partition(".")[0] in NOT_OWNERS:
         return _Root("", own=False)
     return _Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
@@ -271,8 +271,7 @@ def _is_passing(node: Any) -> bool:
 
 def _is_for_the_test(thing: Any) -> bool:
     """Whether an object is pytest's, or our own."""
-    module = type(thing).__module__
-    return isinstance(module, str) and module.partition(".")[0] in NOT_OWNERS
+    return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
 
 
 def _thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:

@@ -65,7 +65,7 @@ class Referrers:
         enters: Callable[[Any], bool] = lambda thing: True,
         thaw: Callable[[], object] = lambda: None,
     ) -> None:
-        self._roots = list(roots)
+        self._roots = list({id(one): one for one in roots}.values())  # each is walked once
         self._enters = enters
         self._thaw = thaw
         self._walked: list[Any] = []

@@ -8,6 +8,7 @@ import itertools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import (
@@ -25,7 +26,7 @@ from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.freezing import HEAP
 from pytest_loopsafe.heap import bindings, guards, links, notes
 from pytest_loopsafe.heap.guards import Starter
-from pytest_loopsafe.heap.kinds import is_a
+from pytest_loopsafe.heap.kinds import is_a, module_of
 from pytest_loopsafe.heap.notes import Note, Numbers
 from pytest_loopsafe.heap.owners import Owner, Owners, OwnerSearch
 from pytest_loopsafe.loops import LoopRegistry
@@ -141,7 +142,7 @@ class HeapView:
         """Whether any object or container refers to it, and not running code alone."""
         HEAP.thaw()
         return any(
-            not is_a(one, _RUNNING) and not type(one).__module__.startswith("pytest_loopsafe")
+            not is_a(one, _RUNNING) and not module_of(type(one)).startswith("pytest_loopsafe")
             for one in gc.get_referrers(thing)
         )
 
@@ -191,6 +192,10 @@ class HeapView:
         whose workers died with their loop, matters where the library says that the pool is open.
         """
         thing = chain[-1]
+        if is_a(thing, asyncio.TimerHandle) and any(
+            is_a(one, list | tuple | deque | set) for one in chain
+        ):
+            return False  # a record of what was set
         answers = [self.adapters.is_closed(one) for one in chain[:-1]]
         binding = bindings.binding_of(thing, self.adapters.is_closed)
         if binding is not None and bindings.is_idle_primitive(binding):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.adapters import Adapters
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import error_chain
+from pytest_loopsafe.freezing import HEAP
 from pytest_loopsafe.heap.view import parts_of
 from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.passes import schedules
@@ -286,16 +289,43 @@ def _release_locals(error: BaseException) -> None:
     Their locals hold clients and loops of the pass that ended. In production nobody keeps them,
     and a loop kept alive cannot give its ``id()`` to the next one.
     """
+    chains: list[list[FrameType]] = []
     for link in error_chain(error):
         trace = link.__traceback__
         while trace is not None:
             # And the frames that called it, which no traceback lists: run_until_complete's, the
             # loop's own.
             frame: FrameType | None = trace.tb_frame
+            chains.append([])
             while frame is not None:
-                try:
-                    frame.clear()
-                except RuntimeError:  # it still runs, and so does all that called it
-                    break
+                chains[-1].append(frame)
                 frame = frame.f_back
             trace = trace.tb_next
+    alive = _suspended({frame for chain in chains for frame in chain})
+    for chain in chains:
+        for frame in chain:
+            if frame in alive:
+                continue
+            try:
+                frame.clear()
+            except RuntimeError:  # it still runs, and so does all that called it
+                break
+
+
+def _suspended(frames: set[FrameType]) -> set[FrameType]:
+    """Those of coroutines and generators that have caught the error, and live on.
+
+    From 3.13 on ``clear()`` refuses them. Before that it ends them, with GeneratorExit.
+    """
+    flags = CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
+    candidates = [frame for frame in frames if frame.f_code.co_flags & flags]
+    if sys.version_info >= (3, 13) or not candidates:
+        return set()
+    HEAP.thaw()
+    return {
+        frame
+        for one in gc.get_referrers(*candidates)
+        if isinstance(one, CoroutineType | GeneratorType | AsyncGeneratorType)
+        for frame in candidates
+        if frame in (getattr(one, f"{prefix}_frame", None) for prefix in ("cr", "gi", "ag"))
+    }

@@ -99,7 +99,7 @@ class SchedulingProbe:
                 __tracebackhide__ = True
                 steps[0] += 1
                 inside = running() is self
-                if not inside and self.is_running():
+                if not inside and runs_elsewhere(self):
                     emit(CalledFromThread(self, "call_soon"))
                 if type(callback) is step:
                     if len(referents(callback)) > normal:
@@ -117,6 +117,10 @@ class SchedulingProbe:
                 return handle
 
             return call_soon
+
+        def runs_elsewhere(loop: Any) -> bool:
+            # Not one that this very thread runs, further out: nested loops share their thread.
+            return loop.is_running() and cpython.loop_thread(loop) != threading.get_ident()
 
         def aside(loop: Any, method: str, handle: Any) -> None:
             # Sync code prepares a loop that it is about to run; another loop's code does not, nor
@@ -138,7 +142,7 @@ class SchedulingProbe:
             running = cpython.get_running_loop
 
             def stop(self: Any) -> Any:
-                if running() is not self and self.is_running():
+                if running() is not self and runs_elsewhere(self):
                     emit(CalledFromThread(self, "stop"))
                 return original(self)
 
@@ -150,7 +154,7 @@ class SchedulingProbe:
 
             def call_at(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
-                if running() is not self and self.is_running():
+                if running() is not self and runs_elsewhere(self):
                     emit(CalledFromThread(self, "call_at"))
                 handle = original(self, when, callback, *args, **kwargs)
                 if own_debug and self._debug:

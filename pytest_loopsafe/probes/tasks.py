@@ -6,11 +6,12 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
 from pytest_loopsafe import cpython
 from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe.stacks import is_library, local_variables
 
 TOLD = 20
 """So many tasks of one code are told in each loop: enough for workers, few for a busy server's."""
@@ -18,9 +19,10 @@ TOLD = 20
 
 @dataclass(frozen=True)
 class TaskStarted(Sighting):
-    """A loop was given a task that runs `coroutine`.
+    """A loop was given a task that runs `coroutine`, told for the first `TOLD` of each code.
 
-    Told for the first `TOLD` tasks of each code in a loop; `last` says that no more will be.
+    `code` is what the task is for: of a wrapper such as ``logged(worker())``, the coroutine that it
+    was given. `last` says that no more of this code will be told in this loop.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -44,13 +46,55 @@ def called_code(callback: Any) -> CodeType | None:
     return function.__code__ if type(function) is FunctionType else None
 
 
+@dataclass
+class _Told:
+    """How often a code was told in one loop. It is kept by the code's ``id()``, and keeps the code.
+
+    To hash a code reads all of it, and two modules made from one template have equal ones.
+    """
+
+    code: CodeType
+    loop: weakref.ref[Any]
+    count: int = 0
+    wraps: bool = False
+
+
+class _Tally:
+    """What was told, by code."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, _Told] = {}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._told.clear()
+
+    def of(self, code: CodeType, loop: Any) -> _Told:
+        """What was told of a code in this loop."""
+        told = self._told.get(id(code))
+        if told is None:
+            told = self._told[id(code)] = _Told(code, weakref.ref(loop))
+        elif told.loop() is not loop:
+            told.loop, told.count = weakref.ref(loop), 0
+        return told
+
+
+def _inner_code(coroutine: Any, own: CodeType) -> CodeType:
+    """The code of the coroutine that one which has not begun was given; else its own."""
+    frame = getattr(coroutine, "cr_frame", None)
+    if frame is not None:
+        for value in local_variables(frame).values():
+            if type(value) is CoroutineType and not is_library(value.cr_code.co_filename):
+                return value.cr_code
+    return own
+
+
 class TaskProbe:
     """Sees what is started in each loop."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook ``create_task`` and ``call_at``; each code is told a few times for each loop."""
-        tasks: dict[CodeType, tuple[weakref.ref[Any], int]] = {}
-        timers: dict[CodeType, weakref.ref[Any]] = {}
+        tasks, timers = _Tally(), _Tally()
         patches.when_armed(tasks.clear)
         patches.when_armed(timers.clear)
 
@@ -59,13 +103,17 @@ class TaskProbe:
 
             def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
-                code = getattr(coro, "cr_code", None)
-                if code is not None:
-                    known = tasks.get(code)
-                    count = known[1] if known is not None and known[0]() is self else 0
-                    if count < TOLD:
-                        tasks[code] = weakref.ref(self), count + 1
-                        emit(TaskStarted(self, code, coro, count + 1 == TOLD))
+                if type(coro) is CoroutineType:
+                    told = tasks.of(coro.cr_code, self)
+                    if told.count < TOLD or told.wraps:
+                        told.count += 1
+                        code = _inner_code(coro, told.code)
+                        if code is not told.code:
+                            told.wraps = True
+                            told = tasks.of(code, self)
+                            told.count += 1
+                        if told.count <= TOLD:
+                            emit(TaskStarted(self, code, coro, told.count == TOLD))
                 task = original(self, coro, **kwargs)
                 if own_debug and self._debug:
                     cpython.forget_hook(task)
@@ -80,9 +128,9 @@ class TaskProbe:
                 __tracebackhide__ = True
                 code = called_code(callback)
                 if code is not None:
-                    known = timers.get(code)
-                    if known is None or known() is not self:
-                        timers[code] = weakref.ref(self)
+                    told = timers.of(code, self)
+                    if not told.count:
+                        told.count = 1
                         emit(TimerSet(self, code))
                 handle = original(self, when, callback, *args, **kwargs)
                 if own_debug and self._debug:
