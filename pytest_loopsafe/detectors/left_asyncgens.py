@@ -2,20 +2,27 @@
 
 Its ``finally`` and ``async with`` then run late: at the loop's end, or when the collector comes by,
 perhaps in another task, with whatever they wait for already gone.
+
+One that a global still has when later loops run is stale (LS201): ``async for`` over it ends at
+once, and says nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from pytest_loopsafe.cpython import BaseEventLoop
-from pytest_loopsafe.detectors.base import Detector, loop_births
+from pytest_loopsafe.detectors.base import Detector, RunEnded, loop_births
+from pytest_loopsafe.detectors.stale import STALE
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.heap.view import in_own_slot
+from pytest_loopsafe.loops import LoopInfo
 from pytest_loopsafe.probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe.rules import Rule, Severity
 from pytest_loopsafe.stacks import Stack, describe_frames, is_library, suspended_frames
@@ -85,11 +92,15 @@ class AsyncgenProbe:
 
 
 class LeftAsyncgens(Detector):
-    """LS302."""
+    """LS302 at once, LS201 at the end of the run."""
 
-    rules = (RULE,)
+    rules = (RULE, STALE)
     probes = (AsyncgenProbe(),)
-    judges = (AsyncgenLeft,)
+    judges = (AsyncgenLeft, RunEnded)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ended: dict[CodeType, tuple[weakref.ref[Any], LoopInfo]] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the generator, unless it is kept for the loop's lifetime.
@@ -97,6 +108,9 @@ class LeftAsyncgens(Detector):
         A generator in a mapping's entry for this loop is there on purpose: asyncio closes it when
         the loop ends, and that is how something can be closed in the loop that it belongs to.
         """
+        if isinstance(sighting, RunEnded):
+            yield from self._stale()
+            return
         assert isinstance(sighting, AsyncgenLeft)
         generator = sighting.generator
         code = getattr(generator, "ag_code", None)
@@ -107,6 +121,8 @@ class LeftAsyncgens(Detector):
                 if in_own_slot(owner.chain, sighting.loop):
                     return
         info = self.loops.of(sighting.loop)
+        if not sighting.collected:
+            self._ended.setdefault(code, (weakref.ref(generator), info))
         frames, _ = suspended_frames(generator)
         how = "the collector found it" if sighting.collected else f"{info} closed it at its end"
         yield Observation(
@@ -120,3 +136,28 @@ class LeftAsyncgens(Detector):
             ),
             identity=code,
         )
+
+    def _stale(self) -> Iterator[Observation]:
+        for ref, info in self._ended.values():
+            generator, later = ref(), self.loops.rerun_since(info)
+            if generator is None or later is None:
+                continue
+            owner = self.heap.single_path(generator)
+            if owner is None:
+                continue
+            name = generator.__qualname__
+            yield Observation(
+                Finding(
+                    STALE,
+                    f"the async generator {name}() ended with {info}, and {owner} still has it, "
+                    f"although {later} ran the same code: it gives nothing any more",
+                    later,
+                    info,
+                    loop_births(info, later),
+                    "Make the generator in the loop that iterates it, and close it there "
+                    "(`async with contextlib.aclosing(...)`): asyncio.run() closes what is left.",
+                    home_state="closed",
+                    owner=owner,
+                ),
+                identity=owner,
+            )
