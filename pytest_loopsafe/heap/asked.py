@@ -36,7 +36,7 @@ def is_asked(name: str) -> bool:
     return not named
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)  # trees are large, and the collector walks over what is kept
 def _tree(file: str) -> ast.Module:
     try:
         return ast.parse("".join(linecache.getlines(file)))
