@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
+import re
 import sys
 from collections.abc import Iterator
 
@@ -19,21 +20,31 @@ _HARMLESS_METHODS = frozenset({"add", "append", "clear", "discard", "remove"})
 _LOGS = frozenset({"critical", "debug", "error", "exception", "info", "log", "warning"})
 
 
-def is_asked(name: str) -> bool:
+def is_asked(name: str, home: str) -> bool:
     """Whether any of the user's code asks what is in the variable or attribute of a name.
 
     Each use asks that is not known to be harmless: writing, counting, logging. True where no code
     names it: then it is read in a way that cannot be seen.
+
+    Args:
+        name: the last name of the place.
+        home: the module where its path begins. Others count that know the module.
     """
     named = False
     for module in tuple(sys.modules):
         file = module_file(module)
-        if not is_library(file):
+        if not is_library(file) and (module == home or home.rpartition(".")[2] in _words(file)):
             asks = _uses(file).get(name)
             if asks:
                 return True
             named |= asks is not None
     return not named
+
+
+@functools.cache
+def _words(file: str) -> frozenset[str]:
+    """All words of a file: what it knows is among them, however it imports."""
+    return frozenset(re.findall(r"\w+", "".join(linecache.getlines(file))))
 
 
 @functools.lru_cache(maxsize=4)  # trees are large, and the collector walks over what is kept

@@ -259,6 +259,9 @@ def _class_root(node: Any) -> _Root | None:
     return _Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
 
 
+_SUSPENDED = ((CoroutineType, "cr"), (GeneratorType, "gi"), (AsyncGeneratorType, "ag"))
+
+
 def _is_passing(node: Any) -> bool:
     """Whether a holder lives for the test's sake only, or for a traceback's."""
     kind = type(node)  # never is_a(): it asks proxies, which are somebody's code
@@ -266,6 +269,9 @@ def _is_passing(node: Any) -> bool:
         return True  # a loop holds what it runs: that is work in progress, and no answer either
     if issubclass(kind, GeneratorType) and is_own(node.gi_code.co_filename):
         return True
+    for suspended, prefix in _SUSPENDED:
+        if kind is suspended and getattr(node, f"{prefix}_running"):
+            return True  # its variables are those of code that runs now
     return not issubclass(kind, type | ModuleType) and _is_for_the_test(node)
 
 
