@@ -151,3 +151,20 @@ def test_a_second_stop_after_the_thread_has_ended() -> None:
     for loop in loops:
         loop.close()
     assert report.findings == ()
+
+
+def test_what_has_run_is_not_waiting_though_somebody_keeps_its_handle() -> None:
+    kept: list[Any] = []
+    loop = asyncio.new_event_loop()
+
+    async def body() -> None:
+        kept.append(loop.call_soon(print))
+
+    def run() -> None:
+        asyncio.run(body())
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+    report = pytest_loopsafe.run(run, loops=2)
+    loop.close()
+    assert report.findings == ()
