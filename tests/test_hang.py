@@ -1,15 +1,17 @@
 """LS106: a hang ends, is explained, and nothing found before it is lost."""
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe.passes.watchdog import Watchdog
+from pytest_loopsafe.passes.watchdog import PassAborted, Watchdog
 
 BRIEF = 0.4
 
@@ -170,8 +172,6 @@ def test_what_was_found_before_the_hang_is_kept() -> None:
 
 
 def test_a_pass_in_time_leaves_no_timer_and_no_thread() -> None:
-    import signal
-
     threads = threading.active_count()
     seen: list[int] = []
 
@@ -185,8 +185,6 @@ def test_a_pass_in_time_leaves_no_timer_and_no_thread() -> None:
 
 
 def test_a_timer_of_the_users_is_left_alone() -> None:
-    import signal
-
     def mine(*_: Any) -> None: ...
 
     previous = signal.signal(signal.SIGALRM, mine)
@@ -199,6 +197,80 @@ def test_a_timer_of_the_users_is_left_alone() -> None:
         assert signal.getsignal(signal.SIGALRM) is mine
     finally:
         signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("clock", ["timer", "thread", "thread, of another"])
+def test_nothing_is_ended_that_comes_after_a_pass(clock: str) -> None:
+    """The time is up, again and again, at about the moment at which the pass ends."""
+    late: list[BaseException] = []
+    expired: list[bool] = []
+
+    def race() -> None:
+        dog = Watchdog(0.002, lambda loop, frame: None, lambda text: None)
+        for number in range(400):
+            with suppress(PassAborted), dog.watching():
+                time.sleep(0.0018 + number % 20 * 0.00002)
+            expired.append(dog.expired)
+            try:
+                for _ in range(2000):
+                    len(expired)
+            except PassAborted as error:
+                late.append(error)
+
+    def guarded() -> None:
+        try:
+            race()
+        except PassAborted as error:  # out of the end of a pass, not to be suppressed around it
+            late.append(error)
+
+    threads = threading.active_count()
+    previous = signal.signal(signal.SIGALRM, signal.SIG_DFL if clock == "timer" else signal.SIG_IGN)
+    try:
+        if clock == "thread, of another":
+            thread = threading.Thread(target=guarded)
+            thread.start()
+            thread.join()
+        else:
+            guarded()
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert not late
+    assert len(expired) == 400
+    assert True in expired
+    assert threading.active_count() == threads
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_what_is_sent_to_a_pass_that_has_just_ended_is_withdrawn() -> None:
+    reporting = threading.Event()
+    got_away: list[bool] = []
+
+    def report(*_: Any) -> None:
+        reporting.set()
+        time.sleep(0.2)  # meanwhile the block ends: what comes now comes too late
+
+    def passes() -> None:
+        dog = Watchdog(0.05, report, lambda text: None)
+        with dog.watching():
+            reporting.wait()
+        got_away.append(dog.expired)
+
+    thread = threading.Thread(target=passes)
+    thread.start()
+    thread.join()
+    assert got_away == [True]
+
+
+def test_judging_a_pass_that_had_little_time_is_not_cut_short() -> None:
+    ended: list[str] = []
+    dog = Watchdog(0.1, lambda loop, frame: None, lambda text: None)
+    with suppress(PassAborted), dog.watching():
+        time.sleep(10)
+    with dog.cleaning_up():
+        time.sleep(0.5)
+        ended.append("judged")
+    assert ended == ["judged"]
+    assert dog.expired
 
 
 @pytest.mark.parametrize("in_main_thread", [True, False])

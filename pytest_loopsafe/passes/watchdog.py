@@ -28,6 +28,10 @@ from pytest_loopsafe import cpython
 
 _MAX_STEPS = 12
 
+#: Seconds for what is done after a pass that was out of time, at least. Judging it is our own work,
+#: and not to be cut short because the pass had little time: a search alone may take one second.
+_TO_CLEAN_UP = 5.0
+
 
 def grace(timeout: float) -> float:
     """Seconds between one step and the next, harder one."""
@@ -69,18 +73,19 @@ class Watchdog:
         self._granted = 0.0
         self._ident = threading.get_ident()
         self._step = 0
+        self._over = True
+        self._sending = threading.Lock()
         self.expired = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Limit the time of the ``with`` block, which is one pass."""
-        self._step, self.expired, self._granted = 0, False, self._excused()
-        if _timer_is_free():
-            with self._by_timer():
-                yield
-        else:
-            with self._by_thread():
-                yield
+        """Limit the time of the ``with`` block, which is one pass.
+
+        Raises:
+            PassAborted: in the block, or as it ends: never after it.
+        """
+        with self._limited(self._timeout):
+            yield
 
     @contextmanager
     def cleaning_up(self) -> Iterator[None]:
@@ -93,16 +98,25 @@ class Watchdog:
             yield
             return
         try:
-            with self.watching():
+            # Suppressed out here: it may be raised by the very end of the inner block.
+            with suppress(PassAborted), self._limited(max(self._timeout, _TO_CLEAN_UP)):
                 self._step = 1  # it has been reported
-                with suppress(PassAborted):
-                    yield
+                yield
         finally:
             self.expired = True
 
     @contextmanager
-    def _by_timer(self) -> Iterator[None]:
+    def _limited(self, seconds: float) -> Iterator[None]:
+        self._step, self.expired, self._granted = 0, False, self._excused()
+        self._over = False
+        with self._by_timer(seconds) if _timer_is_free() else self._by_thread(seconds):
+            yield
+
+    @contextmanager
+    def _by_timer(self, seconds: float) -> Iterator[None]:
         def ring(number: int, frame: FrameType | None) -> None:
+            if self._over:  # it rang as the block ended
+                return
             more = self._more_time()
             signal.setitimer(signal.ITIMER_REAL, more or self._grace)
             if more:
@@ -110,27 +124,32 @@ class Watchdog:
             self._escalate(cpython.get_running_loop(), frame, by_signal=True)
 
         previous = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, self._timeout)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             yield
         finally:
+            self._over = True  # first, for the handler may run before each of the calls below
             # Both may be the code's own by now; then they stay.
             if signal.getsignal(signal.SIGALRM) is ring:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, previous)
 
     @contextmanager
-    def _by_thread(self) -> Iterator[None]:
+    def _by_thread(self, seconds: float) -> Iterator[None]:
         done = threading.Event()
 
         def wait() -> None:
-            delay = self._timeout
+            delay = seconds
             while not done.wait(delay):
                 delay = self._more_time()
                 if delay:
                     continue
                 frame = sys._current_frames().get(self._ident)
-                self._escalate(self._loop_of_thread(), frame, by_signal=False)
+                loop = self._loop_of_thread()
+                with self._sending:
+                    if self._over:
+                        return
+                    self._escalate(loop, frame, by_signal=False)
                 delay = self._grace
 
         thread = threading.Thread(target=wait, name="loopsafe-watchdog", daemon=True)
@@ -138,7 +157,20 @@ class Watchdog:
         try:
             yield
         finally:
-            done.set()
+            # An exception that one thread sends to another is raised there between any two
+            # lines, and so perhaps only here, or later, where it would end something else. The
+            # flag keeps the thread from sending more; once its lock has been ours, all is sent;
+            # what has not been raised by then is withdrawn.
+            self._over = True
+            withdrawn = False
+            while not withdrawn:
+                try:
+                    done.set()
+                    with self._sending:
+                        _raise_in(self._ident, None)
+                    withdrawn = True
+                except PassAborted:
+                    continue
             thread.join(self._grace)
 
     def _more_time(self) -> float:
@@ -200,5 +232,7 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel("pytest-loopsafe: the pass used up its time")
 
 
-def _raise_in(ident: int, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+def _raise_in(ident: int, error: type[BaseException] | None) -> None:
+    """Raise `error` in a thread as soon as it runs Python code; None: nothing, after all."""
+    sent = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), sent)

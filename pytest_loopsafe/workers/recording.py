@@ -22,7 +22,7 @@ from pytest_loopsafe.canary import BlindError
 from pytest_loopsafe.detectors.hang import PassTimedOut
 from pytest_loopsafe.findings import Finding, LogLine, Origin
 from pytest_loopsafe.freezing import all_loops
-from pytest_loopsafe.passes.watchdog import Watchdog
+from pytest_loopsafe.passes.watchdog import PassAborted, Watchdog
 from pytest_loopsafe.probes.instrumentation import PROCESS
 from pytest_loopsafe.settings import parse_ignores
 from pytest_loopsafe.spool import wire
@@ -124,7 +124,8 @@ class Recorder:
         if call is None:
             return
         self._here.call = None
-        call.limit.close()
+        with suppress(PassAborted):  # the time was up in this very moment
+            call.limit.close()
         with self._lock:
             errors = (error,) if error is not None else ()
             call.watch.end_pass(*errors, thorough=self._is_thorough(call.number))
