@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +52,36 @@ class Detector:
     def forked(self) -> None:
         """Go on in a forked child: locks have to be made anew, a thread may have held them."""
         return
+
+
+class TaskLife:
+    """A task that builds something, and which other tasks lived at that moment.
+
+    What such a task builds later was wanted at the same time: it lived before there was a first.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self._task = weakref.ref(task) if task is not None else None
+        self._alongside: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.overlaps = False
+
+    def is_of(self, task: Any) -> bool:
+        """Whether it is the life of this task."""
+        return task is not None and self._task is not None and self._task() is task
+
+    def meet(self, earlier: Iterable[TaskLife]) -> None:
+        """Compare it with those that have built the like in the same loop, the first ones first."""
+        task = self._task() if self._task is not None else None
+        if task is None:
+            return
+        rivals = list(earlier)
+        self.overlaps = any(task in one._alongside and not one.is_of(task) for one in rivals)
+        if len(rivals) < _RIVALS:
+            self._alongside = weakref.WeakSet(asyncio.all_tasks(task.get_loop()))
+
+
+_RIVALS = 8
+"""Of so many the tasks alongside are kept: a race has few, and a server many tasks."""
 
 
 def name_loop(info: LoopInfo | None, state: str | None = None) -> str:

@@ -103,7 +103,7 @@ class LeftConnections(Detector):
 
     def _note_open(self, info: LoopInfo) -> None:
         for thing, (loop, frames) in list(self._made.items()):
-            if loop is info and _is_left(thing):
+            if loop is info and is_left(thing):
                 descriptor = _descriptor(thing)
                 name = name_thing(thing)
                 self._left[id(thing)] = _Left(weakref.ref(thing), name, info, frames, descriptor)
@@ -126,7 +126,7 @@ class LeftConnections(Detector):
         held, self._held = self._held, {}
         for key, one in held.items():
             thing = one.ref()
-            if thing is not None and not _is_left(thing):
+            if thing is not None and not is_left(thing):
                 continue  # closed after all
             if thing is not None and any(not owner.hidden for owner in self.heap.owners(thing)):
                 self._held[key] = one
@@ -213,7 +213,8 @@ class LeftConnections(Detector):
         )
 
 
-def _is_left(thing: Any) -> bool:
+def is_left(thing: Any) -> bool:
+    """Whether a transport or server is open, and nobody is closing it."""
     sockets = getattr(thing, "sockets", None)
     if sockets is not None:  # a server
         return bool(sockets)

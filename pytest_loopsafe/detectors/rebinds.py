@@ -8,7 +8,6 @@ no reason (LS205).
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import weakref
 from collections import defaultdict
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_loopsafe import cpython
-from pytest_loopsafe.detectors.base import Detector, loop_births
+from pytest_loopsafe.detectors.base import Detector, TaskLife, loop_births
 from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.heap.bindings import is_open
 from pytest_loopsafe.loops import LoopInfo
@@ -60,9 +59,8 @@ class _Made:
     kind: str
     loop: LoopInfo
     frames: tuple[Frame, ...]
-    task: weakref.ref[Any] | None
+    life: TaskLife
     shared: bool
-    overlaps: bool = False
     closed: bool = False
     connected: bool = False
     dropped: bool = False
@@ -99,7 +97,7 @@ class Rebinds(Detector):
             task = cpython.current_task()
             for group in self._made.values():
                 for one in group:
-                    if one.task is not None and one.task() is task:
+                    if one.life.is_of(task):
                         one.connected = True
                         with suppress(TypeError):
                             one.transports[id(sighting.thing)] = weakref.ref(sighting.thing)
@@ -124,21 +122,16 @@ class Rebinds(Detector):
             return
         kind = f"{type(sighting.resource).__module__}.{type(sighting.resource).__qualname__}"
         info = self.loops.of(sighting.loop)
-        task = weakref.ref(sighting.task) if sighting.task is not None else None
         shared = any(
             frame.f_lineno == site.line and stores_shared(frame.f_code, site.line)
             for frame in live_frames()
             if frame.f_code.co_filename == site.file
         )
-        made = _Made(_reference(sighting.resource), kind, info, frames, task, shared)
+        life = TaskLife(sighting.task)
+        made = _Made(_reference(sighting.resource), kind, info, frames, life, shared)
         made.connected = not cpython.shows_connections(sighting.loop)
         key = (kind, site.file, site.line)
-        for one in self._made[key]:
-            other = one.task() if one.task is not None else None
-            if one.loop is info and other is not None and other is not sighting.task:
-                made.overlaps |= not other.done()
-        if any(one.loop is info for one in self._made[key]) and sighting.task is not None:
-            made.overlaps |= _began_together(sighting.task)
+        made.life.meet(one.life for one in self._made[key] if one.loop is info)
         self._made[key].append(made)
 
     def _judge(self, rivals: list[_Made]) -> Iterator[Observation]:
@@ -161,7 +154,7 @@ class Rebinds(Detector):
             path = "one place" if winner.shared else None
         if winner is None or path is None:
             return
-        if any(one.overlaps for one in rivals) and lost:
+        if any(one.life.overlaps for one in rivals) and lost:
             yield self._found(
                 RACE,
                 f"{len(rivals)} {winner.kind} were built at once in {winner.loop} for "
@@ -215,17 +208,3 @@ def _reference(resource: Any) -> Callable[[], Any]:
         return lambda: next(
             (one for one in gc.get_objects() if id(one) == address and type(one) is kind), None
         )
-
-
-def _began_together(task: Any) -> bool:
-    """Whether a task is one of several that somebody gathered: they began at the same time."""
-    name = "_GatheringFuture"
-    for callback, _ in getattr(task, "_callbacks", None) or ():
-        for cell in getattr(callback, "__closure__", None) or ():
-            try:
-                content = cell.cell_contents
-            except ValueError:
-                continue
-            if asyncio.isfuture(content) and type(content).__name__ == name:
-                return True
-    return False

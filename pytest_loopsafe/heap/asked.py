@@ -126,13 +126,16 @@ def guards(file: str, line: int) -> frozenset[str]:
     function = _innermost(file, line)
     if function is None:
         return frozenset()
-    found: set[str] = set()
+    return frozenset(name for one in _looks(function, line) for name in _names_in(one))
+
+
+def _looks(function: ast.AST, line: int) -> Iterator[ast.AST]:
+    """What of a function decides whether a line of it is reached."""
     for node in ast.walk(function):
         if isinstance(node, ast.If | ast.IfExp | ast.While) and _decides(node, line):
-            found |= _names_in(node.test)
+            yield node.test
         elif isinstance(node, ast.Try) and any(_has(one, line) for one in node.handlers):
-            found |= {name for one in node.body for name in _names_in(one)}
-    return frozenset(found)
+            yield from node.body
 
 
 def _innermost(file: str, line: int) -> ast.AST | None:
@@ -178,22 +181,44 @@ def _names_in(node: ast.AST) -> set[str]:
 @functools.cache
 def written(file: str) -> frozenset[str]:
     """The variables, attributes and containers that a file's functions write to."""
-    found: set[str] = set()
-    for function in ast.walk(_tree(file)):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        for node, parents in _with_parents(function, ()):
-            parent = parents[-1] if parents else None
-            if isinstance(node, ast.Global | ast.Nonlocal):
-                found |= set(node.names)
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                found.add(node.attr)
-            elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-                if not isinstance(parent, ast.AugAssign):
-                    found.add(_name(node.value) or "")
-            elif isinstance(node, ast.Attribute) and node.attr in _FILLS:
-                found.add(_name(node.value) or "")
-    return frozenset(found)
+    return frozenset(
+        name
+        for function in ast.walk(_tree(file))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in _written_in(function)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def places(file: str, line: int) -> frozenset[str]:
+    """The names that a line's function writes to, if it looks at one of them before that line.
+
+    ``client`` and ``home`` of ``if home() is not loop: client = await connect(); home = ref(loop)``:
+    what the line makes goes there.
+    """
+    function = _innermost(file, line)
+    if function is None:
+        return frozenset()
+    names = frozenset(_written_in(function))
+    return names if any(names & _all_names(one) for one in _looks(function, line)) else frozenset()
+
+
+def _all_names(node: ast.AST) -> set[str | None]:
+    return {_name(one) for one in ast.walk(node)}
+
+
+def _written_in(function: ast.AST) -> Iterator[str]:
+    for node, parents in _with_parents(function, ()):
+        parent = parents[-1] if parents else None
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            yield from node.names
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            if not isinstance(parent, ast.AugAssign):
+                yield _name(node.value) or ""
+        elif isinstance(node, ast.Attribute) and node.attr in _FILLS:
+            yield _name(node.value) or ""
 
 
 _FILLS = frozenset(

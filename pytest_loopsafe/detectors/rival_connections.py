@@ -1,0 +1,163 @@
+"""LS203 for clients that no adapter knows: several connections were opened for one place.
+
+A client of one's own, or of a library that nobody wrote an adapter for, is seen by its connection
+alone. What makes two connections rivals is the source of the function that opened them: it looks
+first at the place where it will put one (``if conn is None: conn = await connect()``). So two calls
+of it that open at the same time have both found the place empty, and one of the two connections is
+lost when the other takes the place.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe import cpython
+from pytest_loopsafe.detectors.base import Detector, TaskLife, loop_births, name_thing
+from pytest_loopsafe.detectors.left_connections import is_left
+from pytest_loopsafe.detectors.rebinds import RACE
+from pytest_loopsafe.findings import Finding, Observation
+from pytest_loopsafe.heap import asked
+from pytest_loopsafe.heap.bindings import is_transport
+from pytest_loopsafe.loops import LoopInfo
+from pytest_loopsafe.probes.clients import ResourceMade, ResourceProbe
+from pytest_loopsafe.probes.connections import (
+    ConnectionDropped,
+    ConnectionFinalized,
+    ConnectionMade,
+    ConnectionProbe,
+)
+from pytest_loopsafe.probes.instrumentation import Sighting
+from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
+from pytest_loopsafe.stacks import Frame, Stack, stack_here
+
+
+@dataclass(eq=False)
+class _Opened:
+    """One connection, and the names of the places that its opener looks at and then fills."""
+
+    ref: weakref.ref[Any]
+    name: str
+    loop: LoopInfo
+    frames: tuple[Frame, ...]
+    life: TaskLife
+    places: frozenset[str]
+    address: int
+    collected: bool = False
+
+    def is_of(self, thing: Any) -> bool:
+        """Whether it is about this transport. In its finalizer no reference leads to it."""
+        return self.address == id(thing) and self.ref() in (thing, None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether somebody closed it, and not the collector."""
+        thing = self.ref()
+        return not self.collected and (thing is None or not is_left(thing))
+
+
+class RivalConnections(Detector):
+    """LS203 at the end of each loop, by connections."""
+
+    rules = (RACE,)
+    probes = (ConnectionProbe(), ResourceProbe(), LifeProbe())
+    judges = (ConnectionMade, ConnectionDropped, ConnectionFinalized, ResourceMade, LoopClosing)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._opened: dict[object, list[_Opened]] = defaultdict(list)
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Tasks that made a client which an adapter knows: another detector's."""
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Group connections by the line that opens them; look at each group when its loop ends."""
+        if isinstance(sighting, ResourceMade):
+            if sighting.task is not None:
+                self._known.add(sighting.task)
+        elif isinstance(sighting, ConnectionMade):
+            self._note(sighting)
+        elif isinstance(sighting, ConnectionDropped | ConnectionFinalized):
+            for group in self._opened.values():
+                for one in group:
+                    one.collected |= one.is_of(sighting.thing)
+        elif isinstance(sighting, LoopClosing):
+            info = self.loops.of(sighting.loop)
+            for key, group in list(self._opened.items()):
+                rivals = [one for one in group if one.loop is info]
+                if rivals:
+                    self._opened[key] = [one for one in group if one.loop is not info]
+                if len(rivals) > 1 and any(one.life.overlaps for one in rivals):
+                    yield from self._judge(rivals)
+
+    def _note(self, sighting: ConnectionMade) -> None:
+        task, info = cpython.current_task(), self.loops.of(sighting.loop)
+        for group in self._opened.values():
+            for one in group:
+                if one.is_of(sighting.thing):  # at the address of one that is gone
+                    one.address = 0
+        if task is None or task in self._known or not is_transport(type(sighting.thing)):
+            return
+        frames = stack_here()
+        site = Stack("", frames).site
+        own = [frame for frame in frames if not frame.library]
+        places = frozenset(name for one in own for name in asked.places(one.file, one.line))
+        if site is None or not places:
+            return
+        opened = _Opened(
+            weakref.ref(sighting.thing),
+            name_thing(sighting.thing),
+            info,
+            frames,
+            TaskLife(task),
+            places,
+            id(sighting.thing),
+        )
+        group = self._opened[site.file, site.line]
+        opened.life.meet(one.life for one in group if one.loop is info)
+        group.append(opened)
+
+    def _judge(self, rivals: list[_Opened]) -> Iterator[Observation]:
+        lost: list[_Opened] = []
+        winner, path = None, None
+        for one in rivals:
+            thing = one.ref()
+            owners = self.heap.owners(thing) if thing is not None else ()
+            if one.collected or (thing is not None and is_left(thing) and not owners):
+                lost.append(one)
+            for owner in owners:
+                if owner.own and not owner.hidden and one.places & set(_NAMES.findall(owner.path)):
+                    if any(self.heap.adapters.of(part) is not None for part in owner.chain[:-1]):
+                        return  # another detector sees the client itself
+                    winner, path = one, owner.path
+                    break
+        if winner is None:
+            # It may have been closed in order, as the last thing that its loop did.
+            winner = next((one for one in reversed(rivals) if one.is_closed), None)
+            path = " or ".join(sorted(winner.places)) if winner is not None else None
+        if winner is None or not lost:
+            return
+        are = "is" if len(lost) == 1 else "are"
+        yield Observation(
+            Finding(
+                RACE,
+                f"{len(rivals)} connections were opened at once in {winner.loop} for {path}: "
+                f"{len(lost)} of them {are} lost, and nobody closed "
+                f"{'it' if len(lost) == 1 else 'them'} ({lost[0].name})",
+                winner.loop,
+                None,
+                (
+                    Stack("the one that was kept was opened here", winner.frames),
+                    Stack("another was opened here", lost[0].frames),
+                    *loop_births(winner.loop),
+                ),
+                RACE.remedy,
+                owner=path,
+            )
+        )
+
+
+_NAMES = re.compile(r"\w+")

@@ -1,0 +1,225 @@
+"""LS203 for clients that no adapter knows: one of two connections is lost when both are opened."""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import pytest_loopsafe
+
+
+async def opened(url: str) -> asyncio.StreamWriter:
+    parts = urlsplit(url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    return writer
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+class Client:
+    """A connection of one's own, which closes it only when told to."""
+
+    def __init__(self, url: str) -> None:
+        self.parts = urlsplit(url)
+
+    async def connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        host, port = self.parts.hostname, self.parts.port
+        self.transport, _ = await loop.create_connection(asyncio.Protocol, host, port)
+
+    def close(self) -> None:
+        self.transport.close()
+
+
+class Holder:
+    client: Client | None = None
+    home: Callable[[], Any] = staticmethod(lambda: None)
+
+
+holder = Holder()
+by_loop: Any = weakref.WeakKeyDictionary()
+writer: asyncio.StreamWriter | None = None
+home: Callable[[], Any] = lambda: None  # noqa: E731
+users = 0
+
+
+async def into_a_global(url: str) -> None:
+    global writer, home
+    if home() is not asyncio.get_running_loop():
+        writer = await opened(url)
+        home = weakref.ref(asyncio.get_running_loop())
+
+
+async def into_an_attribute(url: str) -> None:
+    if holder.home() is not asyncio.get_running_loop():
+        client = Client(url)
+        await client.connect()
+        holder.client = client
+        holder.home = weakref.ref(asyncio.get_running_loop())
+
+
+async def into_an_entry_of_its_loop(url: str) -> None:
+    loop = asyncio.get_running_loop()
+    if loop not in by_loop:
+        client = Client(url)
+        await client.connect()
+        by_loop[loop] = client
+
+
+async def and_the_kept_one_is_closed(url: str) -> None:
+    """The last user closes what is there; the lost one it does not know."""
+    global users
+    users += 1
+    try:
+        if holder.client is None:
+            client = Client(url)
+            await client.connect()
+            holder.client = client
+        await asyncio.sleep(0.01)
+    finally:
+        users -= 1
+        if users == 0 and holder.client is not None:
+            holder.client.close()
+            holder.client = None
+
+
+async def in_a_task_group(url: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(into_an_attribute(url))
+
+
+# -- correct ------------------------------------------------------------------------------------
+
+
+async def one_in_flight(url: str) -> None:
+    loop = asyncio.get_running_loop()
+    making = by_loop.get(loop)
+    if making is None:
+        making = by_loop[loop] = asyncio.ensure_future(opened(url))
+    kept = await making
+    await asyncio.sleep(0.01)
+    if by_loop.pop(loop, None):
+        await closed(kept)
+
+
+async def under_a_lock(url: str) -> None:
+    global users
+    loop = asyncio.get_running_loop()
+    users += 1
+    lock = by_loop.setdefault(loop, asyncio.Lock())
+    try:
+        async with lock:
+            if holder.client is None:
+                client = Client(url)
+                await client.connect()
+                holder.client = client
+        await asyncio.sleep(0.01)
+    finally:
+        users -= 1
+        if users == 0 and holder.client is not None:
+            holder.client.close()
+            holder.client = None
+            del by_loop[loop]
+
+
+async def the_loser_closes_its_own(url: str) -> None:
+    global writer, users
+    users += 1
+    try:
+        if writer is None:
+            fresh = await opened(url)
+            if writer is None:
+                writer = fresh
+            else:
+                await closed(fresh)
+        await asyncio.sleep(0.01)
+    finally:
+        users -= 1
+        if users == 0 and writer is not None:
+            closing, writer = writer, None
+            await closed(closing)
+
+
+pool: list[asyncio.StreamWriter] = []
+
+
+async def a_pool_of_several(url: str) -> None:
+    """Each call takes one that is free or opens one, and puts it back; the last closes them all."""
+    global users
+    users += 1
+    try:
+        one = pool.pop() if pool else await opened(url)
+        await asyncio.sleep(0.01)
+        pool.append(one)
+    finally:
+        users -= 1
+        if users == 0:
+            while pool:
+                await closed(pool.pop())
+
+
+async def one_for_each_call(url: str) -> None:
+    with contextlib.closing(await opened(url)):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def _begin_anew() -> Any:
+    global writer, home, users
+    yield
+    writer, home, users = None, lambda: None, 0
+    holder.client, holder.home = None, lambda: None
+    by_loop.clear()
+    pool.clear()
+
+
+BROKEN = (
+    into_a_global,
+    into_an_attribute,
+    into_an_entry_of_its_loop,
+    and_the_kept_one_is_closed,
+    in_a_task_group,
+)
+CORRECT = (
+    one_in_flight,
+    under_a_lock,
+    the_loser_closes_its_own,
+    a_pool_of_several,
+    one_for_each_call,
+)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("body", BROKEN, ids=lambda body: body.__name__)
+def test_a_lost_connection_is_a_race(
+    body: Callable[[str], Awaitable[None]], redis_url: str
+) -> None:
+    async def passes() -> None:
+        await body(redis_url)
+
+    report = pytest_loopsafe.run(passes, loops=2, concurrency=2, check=False)
+    (race,) = (one for one in report.findings if one.code == "LS203")
+    assert f"{__name__}.py" in str(race.stacks[0].site)
+    assert any(name in str(race.owner) for name in ("writer", "holder.client", "by_loop", "client"))
+
+
+@pytest.mark.parametrize("schedule", ["consecutive", "recycled", "persistent"])
+@pytest.mark.parametrize("body", CORRECT, ids=lambda body: body.__name__)
+def test_several_connections_that_are_wanted_are_none(
+    body: Callable[[str], Awaitable[None]], schedule: str, redis_url: str
+) -> None:
+    async def passes() -> None:
+        await body(redis_url)
+
+    report = pytest_loopsafe.run(passes, loops=3, concurrency=3, schedule=schedule, check=False)
+    assert [str(one) for one in report.findings] == []
+    assert not [one.error for one in report.passes if one.error is not None]
