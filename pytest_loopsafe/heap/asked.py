@@ -193,7 +193,7 @@ def written(file: str) -> frozenset[str]:
 def places(file: str, line: int) -> frozenset[str]:
     """The names that a line's function writes to, if it looks at one of them before that line.
 
-    ``client`` and ``home`` of ``if home() is not loop: client = await connect(); home = ref(loop)``:
+    ``client``, ``home`` of ``if home() is not loop: client, home = await connect(), ref(loop)``:
     what the line makes goes there.
     """
     function = _innermost(file, line)

@@ -73,7 +73,6 @@ class Watchdog:
         self._granted = 0.0
         self._ident = threading.get_ident()
         self._step = 0
-        self._over = True
         self._sending = threading.Lock()
         self.expired = False
 
@@ -108,14 +107,15 @@ class Watchdog:
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[None]:
         self._step, self.expired, self._granted = 0, False, self._excused()
-        self._over = False
         with self._by_timer(seconds) if _timer_is_free() else self._by_thread(seconds):
             yield
 
     @contextmanager
     def _by_timer(self, seconds: float) -> Iterator[None]:
+        over = False
+
         def ring(number: int, frame: FrameType | None) -> None:
-            if self._over:  # it rang as the block ended
+            if over:  # it rang as the block ended
                 return
             more = self._more_time()
             signal.setitimer(signal.ITIMER_REAL, more or self._grace)
@@ -124,11 +124,11 @@ class Watchdog:
             self._escalate(cpython.get_running_loop(), frame, by_signal=True)
 
         previous = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             yield
         finally:
-            self._over = True  # first, for the handler may run before each of the calls below
+            over = True  # first, for the handler may run before each of the calls below
             # Both may be the code's own by now; then they stay.
             if signal.getsignal(signal.SIGALRM) is ring:
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -147,21 +147,20 @@ class Watchdog:
                 frame = sys._current_frames().get(self._ident)
                 loop = self._loop_of_thread()
                 with self._sending:
-                    if self._over:
+                    if done.is_set():
                         return
                     self._escalate(loop, frame, by_signal=False)
                 delay = self._grace
 
         thread = threading.Thread(target=wait, name="loopsafe-watchdog", daemon=True)
-        thread.start()
         try:
+            thread.start()
             yield
         finally:
             # An exception that one thread sends to another is raised there between any two
             # lines, and so perhaps only here, or later, where it would end something else. The
-            # flag keeps the thread from sending more; once its lock has been ours, all is sent;
+            # event keeps the thread from sending more; once its lock has been ours, all is sent;
             # what has not been raised by then is withdrawn.
-            self._over = True
             withdrawn = False
             while not withdrawn:
                 try:
@@ -171,7 +170,8 @@ class Watchdog:
                     withdrawn = True
                 except PassAborted:
                     continue
-            thread.join(self._grace)
+            with suppress(RuntimeError):  # it was not even started
+                thread.join(_TO_CLEAN_UP)
 
     def _more_time(self) -> float:
         """The seconds that the pass still has, for what was not its own doing."""
