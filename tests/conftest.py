@@ -38,9 +38,14 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis"):
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults."""
+    """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults.
+
+    langsmith's plugin (langgraph brings it) takes a second to load, and pydantic with it.
+    """
+    options = ["-p no:langsmith_plugin"]
     if find_spec("pytest_asyncio") is not None:
-        monkeypatch.setenv("PYTEST_ADDOPTS", "-o asyncio_default_fixture_loop_scope=function")
+        options.append("-o asyncio_default_fixture_loop_scope=function")
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(options))
     monkeypatch.delenv("LOOPSAFE_REDIS_URL", raising=False)
     return pytester
 

@@ -5,7 +5,7 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -374,13 +374,6 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """What a hazard leaves open is collected here, and not in somebody else's test."""
-    yield
-    gc.collect()
 
 
 @each_case
