@@ -41,7 +41,7 @@ _LAST = ("test_adapters", "test_celery", "test_celery_safe", "test_corpus", "tes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the heap be small for as long as it can: a third of the time that all tests take."""
+    """Let the heap be small for as long as it can be."""
     items.sort(key=lambda item: item.path.stem in _LAST or "examples" in item.path.parts)
 
 

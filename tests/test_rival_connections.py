@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -169,6 +170,34 @@ async def a_pool_of_several(url: str) -> None:
 async def one_for_each_call(url: str) -> None:
     with contextlib.closing(await opened(url)):
         await asyncio.sleep(0)
+
+
+class Subscriber:
+    """Keeps its connection itself, and opens another when that is gone."""
+
+    writer: asyncio.StreamWriter | None = None
+
+    async def listen(self, url: str) -> None:
+        if self.writer is None:
+            self.writer = await opened(url)
+        await asyncio.sleep(0.01)
+
+
+def test_two_objects_of_a_class_have_a_place_each(redis_url: str) -> None:
+    """What one of them leaves open is a leftover (LS303), and no race for the other's place."""
+    subscribers = [Subscriber()]
+
+    async def passes() -> None:
+        kept, other = subscribers[0], Subscriber()
+        await asyncio.gather(kept.listen(redis_url), other.listen(redis_url))
+        assert kept.writer is not None
+        await closed(kept.writer)
+        kept.writer = None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        report = pytest_loopsafe.run(passes, loops=2, check=False)
+    assert {one.code for one in report.findings} == {"LS303"}
 
 
 @pytest.fixture(autouse=True)

@@ -33,12 +33,16 @@ from pytest_loopsafe.probes.connections import (
 )
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
-from pytest_loopsafe.stacks import Frame, Stack, stack_here
+from pytest_loopsafe.stacks import Frame, Stack, first_argument, is_library, live_frames, stack_here
 
 
 @dataclass(eq=False)
 class _Opened:
-    """One connection, and the names of the places that its opener looks at and then fills."""
+    """One connection, and the names of the places that its opener looks at and then fills.
+
+    `bearer` is the ``id()`` of the object whose attributes these are, where a method is the opener:
+    two objects have each a place of its own. They live at the same time, so it tells them apart.
+    """
 
     ref: weakref.ref[Any]
     name: str
@@ -46,6 +50,7 @@ class _Opened:
     frames: tuple[Frame, ...]
     life: TaskLife
     places: frozenset[str]
+    bearer: int | None
     address: int
     collected: bool = False
 
@@ -114,9 +119,10 @@ class RivalConnections(Detector):
             frames,
             TaskLife(task),
             places,
+            _bearer(),
             id(sighting.thing),
         )
-        group = self._opened[site.file, site.line]
+        group = self._opened[site.file, site.line, opened.bearer]
         opened.life.meet(one.life for one in group if one.loop is info)
         group.append(opened)
 
@@ -158,6 +164,16 @@ class RivalConnections(Detector):
                 owner=path,
             )
         )
+
+
+def _bearer() -> int | None:
+    """The object of the innermost running method that looks at a place before it fills it."""
+    for frame in reversed(live_frames()):
+        code = frame.f_code
+        if not is_library(code.co_filename) and asked.places(code.co_filename, frame.f_lineno):
+            is_method = code.co_varnames[:1] in (("self",), ("cls",)) and code.co_argcount > 0
+            return id(first_argument(frame)) if is_method else None
+    return None
 
 
 _NAMES = re.compile(r"\w+")
