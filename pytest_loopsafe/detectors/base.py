@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class TaskLife:
         task = self._task() if self._task is not None else None
         if task is None:
             return
-        rivals = list(earlier)
+        rivals = list(itertools.islice(earlier, _RIVALS))
         self.overlaps = any(task in one._alongside and not one.is_of(task) for one in rivals)
         if len(rivals) < _RIVALS:
             self._alongside = weakref.WeakSet(asyncio.all_tasks(task.get_loop()))

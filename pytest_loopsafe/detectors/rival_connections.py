@@ -24,7 +24,6 @@ from pytest_loopsafe.findings import Finding, Observation
 from pytest_loopsafe.heap import asked
 from pytest_loopsafe.heap.bindings import is_transport
 from pytest_loopsafe.loops import LoopInfo
-from pytest_loopsafe.probes.clients import ResourceMade, ResourceProbe
 from pytest_loopsafe.probes.connections import (
     ConnectionDropped,
     ConnectionFinalized,
@@ -33,16 +32,20 @@ from pytest_loopsafe.probes.connections import (
 )
 from pytest_loopsafe.probes.instrumentation import Sighting
 from pytest_loopsafe.probes.lives import LifeProbe, LoopClosing
-from pytest_loopsafe.stacks import Frame, Stack, first_argument, is_library, live_frames, stack_here
+from pytest_loopsafe.stacks import (
+    Frame,
+    Stack,
+    first_argument,
+    is_library,
+    is_stdlib,
+    live_frames,
+    stack_here,
+)
 
 
 @dataclass(eq=False)
 class _Opened:
-    """One connection, and the names of the places that its opener looks at and then fills.
-
-    `bearer` is the ``id()`` of the object whose attributes these are, where a method is the opener:
-    two objects have each a place of its own. They live at the same time, so it tells them apart.
-    """
+    """One connection, and the names of the places that its opener looks at and then fills."""
 
     ref: weakref.ref[Any]
     name: str
@@ -50,13 +53,7 @@ class _Opened:
     frames: tuple[Frame, ...]
     life: TaskLife
     places: frozenset[str]
-    bearer: int | None
-    address: int
     collected: bool = False
-
-    def is_of(self, thing: Any) -> bool:
-        """Whether it is about this transport. In its finalizer no reference leads to it."""
-        return self.address == id(thing) and self.ref() in (thing, None)
 
     @property
     def is_closed(self) -> bool:
@@ -69,42 +66,44 @@ class RivalConnections(Detector):
     """LS203 at the end of each loop, by connections."""
 
     rules = (RACE,)
-    probes = (ConnectionProbe(), ResourceProbe(), LifeProbe())
-    judges = (ConnectionMade, ConnectionDropped, ConnectionFinalized, ResourceMade, LoopClosing)
+    probes = (ConnectionProbe(), LifeProbe())
+    judges = (ConnectionMade, ConnectionDropped, ConnectionFinalized, LoopClosing)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._opened: dict[object, list[_Opened]] = defaultdict(list)
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Tasks that made a client which an adapter knows: another detector's."""
+        self._by_address: dict[int, _Opened] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Group connections by the line that opens them; look at each group when its loop ends."""
-        if isinstance(sighting, ResourceMade):
-            if sighting.task is not None:
-                self._known.add(sighting.task)
-        elif isinstance(sighting, ConnectionMade):
+        if isinstance(sighting, ConnectionMade):
             self._note(sighting)
         elif isinstance(sighting, ConnectionDropped | ConnectionFinalized):
-            for group in self._opened.values():
-                for one in group:
-                    one.collected |= one.is_of(sighting.thing)
+            one = self._by_address.get(id(sighting.thing))
+            if one is not None:
+                # In its finalizer no reference leads to it any more.
+                one.collected |= one.ref() in (sighting.thing, None)
         elif isinstance(sighting, LoopClosing):
             info = self.loops.of(sighting.loop)
-            for key, group in list(self._opened.items()):
-                rivals = [one for one in group if one.loop is info]
-                if rivals:
-                    self._opened[key] = [one for one in group if one.loop is not info]
-                if len(rivals) > 1 and any(one.life.overlaps for one in rivals):
+            ended = [[one for one in group if one.loop is info] for group in self._opened.values()]
+            self._forget(info)
+            for rivals in ended:
+                if any(one.life.overlaps for one in rivals):
                     yield from self._judge(rivals)
+
+    def _forget(self, info: LoopInfo) -> None:
+        for key, group in list(self._opened.items()):
+            self._opened[key] = [one for one in group if one.loop is not info]
+            if not self._opened[key]:
+                del self._opened[key]
+        for address, one in list(self._by_address.items()):
+            if one.loop is info:
+                del self._by_address[address]
 
     def _note(self, sighting: ConnectionMade) -> None:
         task, info = cpython.current_task(), self.loops.of(sighting.loop)
-        for group in self._opened.values():
-            for one in group:
-                if one.is_of(sighting.thing):  # at the address of one that is gone
-                    one.address = 0
-        if task is None or task in self._known or not is_transport(type(sighting.thing)):
+        self._by_address.pop(id(sighting.thing), None)  # one that is gone
+        if task is None or not is_transport(type(sighting.thing)) or self._is_for_a_known_client():
             return
         frames = stack_here()
         site = Stack("", frames).site
@@ -119,17 +118,24 @@ class RivalConnections(Detector):
             frames,
             TaskLife(task),
             places,
-            _bearer(),
-            id(sighting.thing),
         )
-        group = self._opened[site.file, site.line, opened.bearer]
+        group = self._opened[site.file, site.line, _bearer()]
         opened.life.meet(one.life for one in group if one.loop is info)
         group.append(opened)
+        self._by_address[id(sighting.thing)] = opened
+
+    def _is_for_a_known_client(self) -> bool:
+        """Whether an adapter knows the client that opens it: another detector judges that."""
+        return any(
+            self.heap.adapters.of(first_argument(frame)) is not None
+            for frame in live_frames()
+            if is_library(frame.f_code.co_filename) and not is_stdlib(frame.f_code.co_filename)
+        )
 
     def _judge(self, rivals: list[_Opened]) -> Iterator[Observation]:
         lost: list[_Opened] = []
         winner, path = None, None
-        for one in rivals:
+        for one in rivals[-_LOOKED_AT:]:
             thing = one.ref()
             owners = self.heap.owners(thing) if thing is not None else ()
             if one.collected or (thing is not None and is_left(thing) and not owners):
@@ -137,7 +143,7 @@ class RivalConnections(Detector):
             for owner in owners:
                 if owner.own and not owner.hidden and one.places & set(_NAMES.findall(owner.path)):
                     if any(self.heap.adapters.of(part) is not None for part in owner.chain[:-1]):
-                        return  # another detector sees the client itself
+                        return
                     winner, path = one, owner.path
                     break
         if winner is None:
@@ -167,7 +173,10 @@ class RivalConnections(Detector):
 
 
 def _bearer() -> int | None:
-    """The object of the innermost running method that looks at a place before it fills it."""
+    """The ``id()`` of the object of the innermost method that looks at a place before it fills it.
+
+    Two objects have a place each; they live at the same time, so the number tells them apart.
+    """
     for frame in reversed(live_frames()):
         code = frame.f_code
         if not is_library(code.co_filename) and asked.places(code.co_filename, frame.f_lineno):
@@ -177,3 +186,5 @@ def _bearer() -> int | None:
 
 
 _NAMES = re.compile(r"\w+")
+_LOOKED_AT = 50
+"""Of so many rivals it is searched who holds them: the last ones, for the last one stays."""
