@@ -91,6 +91,33 @@ async def and_the_kept_one_is_closed(url: str) -> None:
             holder.client = None
 
 
+class Connected:
+    """It looks in one method and opens in another."""
+
+    transport: asyncio.BaseTransport | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    async def ensure(self, url: str) -> None:
+        if not self.is_connected:
+            await self.connect(url)
+
+    async def connect(self, url: str) -> None:
+        loop, parts = asyncio.get_running_loop(), urlsplit(url)
+        self.transport, _ = await loop.create_connection(
+            asyncio.Protocol, parts.hostname, parts.port
+        )
+
+
+connected = Connected()
+
+
+async def by_a_method_that_does_not_look(url: str) -> None:
+    await connected.ensure(url)
+
+
 async def in_a_task_group(url: str) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
@@ -206,6 +233,7 @@ def _begin_anew() -> Any:
     yield
     writer, home, users = None, lambda: None, 0
     holder.client, holder.home = None, lambda: None
+    connected.transport = None
     by_loop.clear()
     pool.clear()
 
@@ -215,6 +243,7 @@ BROKEN = (
     into_an_attribute,
     into_an_entry_of_its_loop,
     and_the_kept_one_is_closed,
+    by_a_method_that_does_not_look,
     in_a_task_group,
 )
 CORRECT = (
@@ -238,7 +267,9 @@ def test_a_lost_connection_is_a_race(
     report = pytest_loopsafe.run(passes, loops=2, concurrency=2, check=False)
     (race,) = (one for one in report.findings if one.code == "LS203")
     assert f"{__name__}.py" in str(race.stacks[0].site)
-    assert any(name in str(race.owner) for name in ("writer", "holder.client", "by_loop", "client"))
+    assert any(
+        name in str(race.owner) for name in ("writer", "client", "by_loop", "connected.transport")
+    )
 
 
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled", "persistent"])

@@ -1,10 +1,10 @@
 """LS203 for clients that no adapter knows: several connections were opened for one place.
 
 A client of one's own, or of a library that nobody wrote an adapter for, is seen by its connection
-alone. What makes two connections rivals is the source of the function that opened them: it looks
-first at the place where it will put one (``if conn is None: conn = await connect()``). So two calls
-of it that open at the same time have both found the place empty, and one of the two connections is
-lost when the other takes the place.
+alone. Two connections are rivals where one line opened them at the same time, for the same object,
+and its function puts one somewhere: ``self.conn = await connect()``. One of the two is lost when
+the other takes its place. Where in the end none is in that place, the source has to say that there
+was to be one only: its function looks there first (``if self.conn is None:``).
 """
 
 from __future__ import annotations
@@ -43,16 +43,32 @@ from pytest_loopsafe.stacks import (
 )
 
 
+@dataclass(frozen=True)
+class _Opener:
+    """A function of the user's that was running when a connection was opened.
+
+    Attributes:
+        key: its file and first line, and the ``id()`` of its object where it is a method. Two
+            objects have a place each; they live at the same time, so the number tells them apart.
+        filled: the names that it writes to.
+        if_empty: the same, where it looks at one of them before it opens anything.
+    """
+
+    key: tuple[str, int, int | None]
+    filled: frozenset[str]
+    if_empty: frozenset[str]
+
+
 @dataclass(eq=False)
 class _Opened:
-    """One connection, and the names of the places that its opener looks at and then fills."""
+    """One connection, and who opened it."""
 
     ref: weakref.ref[Any]
     name: str
     loop: LoopInfo
     frames: tuple[Frame, ...]
     life: TaskLife
-    places: frozenset[str]
+    openers: tuple[_Opener, ...]
     collected: bool = False
 
     @property
@@ -107,20 +123,13 @@ class RivalConnections(Detector):
             return
         frames = stack_here()
         site = Stack("", frames).site
-        own = [frame for frame in frames if not frame.library]
-        places = frozenset(name for one in own for name in asked.places(one.file, one.line))
-        if site is None or not places:
+        openers = _openers(frames)
+        if site is None or not openers:
             return
-        opened = _Opened(
-            weakref.ref(sighting.thing),
-            name_thing(sighting.thing),
-            info,
-            frames,
-            TaskLife(task),
-            places,
-        )
-        group = self._opened[site.file, site.line, _bearer()]
-        opened.life.meet(one.life for one in group if one.loop is info)
+        name, life = name_thing(sighting.thing), TaskLife(task)
+        opened = _Opened(weakref.ref(sighting.thing), name, info, frames, life, openers)
+        group = self._opened[site.file, site.line]
+        life.meet(one.life for one in group if one.loop is info)
         group.append(opened)
         self._by_address[id(sighting.thing)] = opened
 
@@ -133,30 +142,37 @@ class RivalConnections(Detector):
         )
 
     def _judge(self, rivals: list[_Opened]) -> Iterator[Observation]:
-        lost: list[_Opened] = []
-        winner, path = None, None
+        unheld: list[_Opened] = []
+        winner, place = None, ""
+        wanted: set[tuple[str, int, int | None]] = set()
         for one in rivals[-_LOOKED_AT:]:
             thing = one.ref()
             owners = self.heap.owners(thing) if thing is not None else ()
             if one.collected or (thing is not None and is_left(thing) and not owners):
-                lost.append(one)
+                unheld.append(one)
             for owner in owners:
-                if owner.own and not owner.hidden and one.places & set(_NAMES.findall(owner.path)):
+                names = set(_NAMES.findall(owner.path))
+                fillers = {opener.key for opener in one.openers if opener.filled & names}
+                if owner.own and not owner.hidden and fillers:
                     if any(self.heap.adapters.of(part) is not None for part in owner.chain[:-1]):
                         return
-                    winner, path = one, owner.path
-                    break
+                    winner, place, wanted = one, owner.path, fillers
         if winner is None:
             # It may have been closed in order, as the last thing that its loop did.
-            winner = next((one for one in reversed(rivals) if one.is_closed), None)
-            path = " or ".join(sorted(winner.places)) if winner is not None else None
+            for one in rivals:
+                lookers = [opener for opener in one.openers if opener.if_empty]
+                if lookers and one.is_closed:
+                    winner, wanted = one, {opener.key for opener in lookers}
+                    names = {name for opener in lookers for name in opener.if_empty}
+                    place = " or ".join(sorted(names))
+        lost = [one for one in unheld if any(opener.key in wanted for opener in one.openers)]
         if winner is None or not lost:
             return
         are = "is" if len(lost) == 1 else "are"
         yield Observation(
             Finding(
                 RACE,
-                f"{len(rivals)} connections were opened at once in {winner.loop} for {path}: "
+                f"{len(rivals)} connections were opened at once in {winner.loop} for {place}: "
                 f"{len(lost)} of them {are} lost, and nobody closed "
                 f"{'it' if len(lost) == 1 else 'them'} ({lost[0].name})",
                 winner.loop,
@@ -167,22 +183,33 @@ class RivalConnections(Detector):
                     *loop_births(winner.loop),
                 ),
                 RACE.remedy,
-                owner=path,
+                owner=place,
             )
         )
 
 
-def _bearer() -> int | None:
-    """The ``id()`` of the object of the innermost method that looks at a place before it fills it.
+def _openers(frames: tuple[Frame, ...]) -> tuple[_Opener, ...]:
+    """The user's functions that the task runs, as far as they write to anything.
 
-    Two objects have a place each; they live at the same time, so the number tells them apart.
+    Where it runs a library's code alone, those of the tasks that wait for it, which `frames` has.
     """
-    for frame in reversed(live_frames()):
+    live = live_frames()
+    begins = [n for n, frame in enumerate(live) if frame.f_code.co_qualname == "Handle._run"]
+    places: list[tuple[str, int, int, int | None]] = []
+    for frame in live[begins[-1] if begins else 0 :]:
         code = frame.f_code
-        if not is_library(code.co_filename) and asked.places(code.co_filename, frame.f_lineno):
+        if not is_library(code.co_filename):
             is_method = code.co_varnames[:1] in (("self",), ("cls",)) and code.co_argcount > 0
-            return id(first_argument(frame)) if is_method else None
-    return None
+            bearer = id(first_argument(frame)) if is_method else None
+            places.append((code.co_filename, code.co_firstlineno, frame.f_lineno, bearer))
+    if not places:
+        own = [frame for frame in frames if not frame.library]
+        places = [(frame.file, frame.first_line, frame.line, None) for frame in own]
+    return tuple(
+        _Opener((file, first, bearer), filled, asked.fills_if_empty(file, line))
+        for file, first, line, bearer in places
+        if (filled := asked.fills(file, line))
+    )
 
 
 _NAMES = re.compile(r"\w+")

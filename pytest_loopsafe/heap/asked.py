@@ -190,17 +190,21 @@ def written(file: str) -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=256)
-def places(file: str, line: int) -> frozenset[str]:
-    """The names that a line's function writes to, if it looks at one of them before that line.
-
-    ``client``, ``home`` of ``if home() is not loop: client, home = await connect(), ref(loop)``:
-    what the line makes goes there.
-    """
+def fills(file: str, line: int) -> frozenset[str]:
+    """The names that the function around a line writes to: where what the line makes may go."""
     function = _innermost(file, line)
-    if function is None:
-        return frozenset()
-    names = frozenset(_written_in(function))
-    return names if any(names & _all_names(one) for one in _looks(function, line)) else frozenset()
+    return frozenset(_written_in(function)) if function is not None else frozenset()
+
+
+@functools.lru_cache(maxsize=256)
+def fills_if_empty(file: str, line: int) -> frozenset[str]:
+    """The same, of a function that looks at one of these names before it comes to that line.
+
+    ``client``, ``home`` of ``if home() is not loop: client, home = await connect(), ref(loop)``.
+    """
+    names, function = fills(file, line), _innermost(file, line)
+    looks = _looks(function, line) if function is not None else ()
+    return names if any(names & _all_names(one) for one in looks) else frozenset()
 
 
 def _all_names(node: ast.AST) -> set[str | None]:
