@@ -19,6 +19,7 @@ The future itself
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 from asyncio import base_events, events, futures, locks, mixins, queues, tasks
@@ -165,7 +166,8 @@ def awaiter_of(task: Any) -> Any:
     """The task that waits for this one, directly or through ``gather`` and ``shield``; or None.
 
     A waiter registers a callback. A task's own is bound to the task; those of ``gather`` and
-    ``shield`` are closures over the outer future, whose callbacks lead on.
+    ``shield`` are closures over the outer future, whose callbacks lead on, and that of
+    ``wait_for`` (3.11) is a ``partial`` with such a future.
     """
     pending: list[Any] = [task]
     seen: set[int] = set()
@@ -176,8 +178,9 @@ def awaiter_of(task: Any) -> Any:
             waiter = getattr(callback, "__self__", None)
             if isinstance(waiter, asyncio.Task) and waiter is not task:
                 return waiter
-            for cell in getattr(callback, "__closure__", None) or ():
-                content = _content(cell)
+            cells = getattr(callback, "__closure__", None) or ()
+            given = callback.args if isinstance(callback, functools.partial) else ()
+            for content in (*map(_content, cells), *given):
                 if asyncio.isfuture(content) and id(content) not in seen:
                     pending.append(content)
     return None

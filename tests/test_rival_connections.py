@@ -91,6 +91,21 @@ async def and_the_kept_one_is_closed(url: str) -> None:
             holder.client = None
 
 
+async def with_a_limit_of_time(url: str) -> None:
+    """Before 3.12 what is waited for runs in a task of its own."""
+    global writer, home
+    if home() is not asyncio.get_running_loop():
+        writer = await asyncio.wait_for(opened(url), 10)
+        home = weakref.ref(asyncio.get_running_loop())
+
+
+async def in_a_task_of_its_own(url: str) -> None:
+    global writer, home
+    if home() is not asyncio.get_running_loop():
+        writer = await asyncio.create_task(opened(url))
+        home = weakref.ref(asyncio.get_running_loop())
+
+
 class Connected:
     """It looks in one method and opens in another."""
 
@@ -227,6 +242,22 @@ def test_two_objects_of_a_class_have_a_place_each(redis_url: str) -> None:
     assert {one.code for one in report.findings} == {"LS303"}
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_call_that_opens_several_is_no_race_with_itself(redis_url: str) -> None:
+    async def passes() -> None:
+        if holder.client is None:
+            clients = [Client(redis_url) for _ in range(3)]
+            await asyncio.gather(*(one.connect() for one in clients))
+            holder.client = clients[0]
+        holder.client.close()
+        clients[1].close()  # and the third is left open
+        holder.client = None
+
+    report = pytest_loopsafe.run(passes, loops=2, check=False)
+    assert {one.code for one in report.findings} == {"LS303"}
+
+
 @pytest.fixture(autouse=True)
 def _begin_anew() -> Any:
     global writer, home, users
@@ -244,6 +275,8 @@ BROKEN = (
     into_an_entry_of_its_loop,
     and_the_kept_one_is_closed,
     by_a_method_that_does_not_look,
+    with_a_limit_of_time,
+    in_a_task_of_its_own,
     in_a_task_group,
 )
 CORRECT = (

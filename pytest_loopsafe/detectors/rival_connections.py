@@ -40,6 +40,7 @@ from pytest_loopsafe.stacks import (
     is_stdlib,
     live_frames,
     stack_here,
+    suspended_frames,
 )
 
 
@@ -50,11 +51,13 @@ class _Opener:
     Attributes:
         key: its file and first line, and the ``id()`` of its object where it is a method. Two
             objects have a place each; they live at the same time, so the number tells them apart.
+        call: which call of it: one that opens several itself is no race with itself.
         filled: the names that it writes to.
         if_empty: the same, where it looks at one of them before it opens anything.
     """
 
     key: tuple[str, int, int | None]
+    call: int
     filled: frozenset[str]
     if_empty: frozenset[str]
 
@@ -123,7 +126,7 @@ class RivalConnections(Detector):
             return
         frames = stack_here()
         site = Stack("", frames).site
-        openers = _openers(frames)
+        openers = _openers(task)
         if site is None or not openers:
             return
         name, life = name_thing(sighting.thing), TaskLife(task)
@@ -144,7 +147,7 @@ class RivalConnections(Detector):
     def _judge(self, rivals: list[_Opened]) -> Iterator[Observation]:
         unheld: list[_Opened] = []
         winner, place = None, ""
-        wanted: set[tuple[str, int, int | None]] = set()
+        wanted: tuple[_Opener, ...] = ()
         for one in rivals[-_LOOKED_AT:]:
             thing = one.ref()
             owners = self.heap.owners(thing) if thing is not None else ()
@@ -152,7 +155,7 @@ class RivalConnections(Detector):
                 unheld.append(one)
             for owner in owners:
                 names = set(_NAMES.findall(owner.path))
-                fillers = {opener.key for opener in one.openers if opener.filled & names}
+                fillers = tuple(opener for opener in one.openers if opener.filled & names)
                 if owner.own and not owner.hidden and fillers:
                     if any(self.heap.adapters.of(part) is not None for part in owner.chain[:-1]):
                         return
@@ -160,12 +163,17 @@ class RivalConnections(Detector):
         if winner is None:
             # It may have been closed in order, as the last thing that its loop did.
             for one in rivals:
-                lookers = [opener for opener in one.openers if opener.if_empty]
+                lookers = tuple(opener for opener in one.openers if opener.if_empty)
                 if lookers and one.is_closed:
-                    winner, wanted = one, {opener.key for opener in lookers}
+                    winner, wanted = one, lookers
                     names = {name for opener in lookers for name in opener.if_empty}
                     place = " or ".join(sorted(names))
-        lost = [one for one in unheld if any(opener.key in wanted for opener in one.openers)]
+        calls = {opener.key: opener.call for opener in wanted}
+        lost = [
+            one
+            for one in unheld
+            if any(calls.get(opener.key, opener.call) != opener.call for opener in one.openers)
+        ]
         if winner is None or not lost:
             return
         are = "is" if len(lost) == 1 else "are"
@@ -188,29 +196,35 @@ class RivalConnections(Detector):
         )
 
 
-def _openers(frames: tuple[Frame, ...]) -> tuple[_Opener, ...]:
-    """The user's functions that the task runs, as far as they write to anything.
+def _openers(task: Any) -> tuple[_Opener, ...]:
+    """The user's functions that a task runs, as far as they write to anything.
 
-    Where it runs a library's code alone, those of the tasks that wait for it, which `frames` has.
+    And those of the tasks that wait for it: before 3.12 ``wait_for`` makes a task of what it is
+    given, as ``gather`` does on every version.
     """
-    live = live_frames()
-    begins = [n for n, frame in enumerate(live) if frame.f_code.co_qualname == "Handle._run"]
-    places: list[tuple[str, int, int, int | None]] = []
-    for frame in live[begins[-1] if begins else 0 :]:
-        code = frame.f_code
-        if not is_library(code.co_filename):
+    frames = live_frames()
+    begins = [n for n, frame in enumerate(frames) if frame.f_code.co_qualname == "Handle._run"]
+    frames = frames[begins[-1] if begins else 0 :]
+    for _ in range(_WAITERS):
+        task = cpython.awaiter_of(task)
+        if task is None:
+            break
+        frames = [*suspended_frames(task.get_coro())[0], *frames]
+    openers: list[_Opener] = []
+    for frame in frames:
+        code, line = frame.f_code, frame.f_lineno
+        if not is_library(code.co_filename) and (filled := asked.fills(code.co_filename, line)):
             is_method = code.co_varnames[:1] in (("self",), ("cls",)) and code.co_argcount > 0
             bearer = id(first_argument(frame)) if is_method else None
-            places.append((code.co_filename, code.co_firstlineno, frame.f_lineno, bearer))
-    if not places:
-        own = [frame for frame in frames if not frame.library]
-        places = [(frame.file, frame.first_line, frame.line, None) for frame in own]
-    return tuple(
-        _Opener((file, first, bearer), filled, asked.fills_if_empty(file, line))
-        for file, first, line, bearer in places
-        if (filled := asked.fills(file, line))
-    )
+            key = (code.co_filename, code.co_firstlineno, bearer)
+            openers.append(
+                _Opener(key, id(frame), filled, asked.fills_if_empty(code.co_filename, line))
+            )
+    return tuple(openers)
 
+
+_WAITERS = 3
+"""So far out it is looked for who wants the connection."""
 
 _NAMES = re.compile(r"\w+")
 _LOOKED_AT = 50
