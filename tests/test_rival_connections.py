@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -74,21 +74,27 @@ async def into_an_entry_of_its_loop(url: str) -> None:
         by_loop[loop] = client
 
 
-async def and_the_kept_one_is_closed(url: str) -> None:
-    """The last user closes what is there; the lost one it does not know."""
+@contextlib.contextmanager
+def closed_by_its_last_user() -> Iterator[None]:
+    """The last user closes the holder's client; one that was lost it does not know."""
     global users
     users += 1
     try:
-        if holder.client is None:
-            client = Client(url)
-            await client.connect()
-            holder.client = client
-        await asyncio.sleep(0.01)
+        yield
     finally:
         users -= 1
         if users == 0 and holder.client is not None:
             holder.client.close()
             holder.client = None
+
+
+async def and_the_kept_one_is_closed(url: str) -> None:
+    with closed_by_its_last_user():
+        if holder.client is None:
+            client = Client(url)
+            await client.connect()
+            holder.client = client
+        await asyncio.sleep(0.01)
 
 
 async def with_a_limit_of_time(url: str) -> None:
@@ -154,23 +160,17 @@ async def one_in_flight(url: str) -> None:
 
 
 async def under_a_lock(url: str) -> None:
-    global users
     loop = asyncio.get_running_loop()
-    users += 1
     lock = by_loop.setdefault(loop, asyncio.Lock())
-    try:
+    with closed_by_its_last_user():
         async with lock:
             if holder.client is None:
                 client = Client(url)
                 await client.connect()
                 holder.client = client
         await asyncio.sleep(0.01)
-    finally:
-        users -= 1
-        if users == 0 and holder.client is not None:
-            holder.client.close()
-            holder.client = None
-            del by_loop[loop]
+    if users == 0:
+        del by_loop[loop]
 
 
 async def the_loser_closes_its_own(url: str) -> None:
