@@ -44,8 +44,11 @@ def test_each_task_is_shown_with_what_it_waits_for() -> None:
         await future
 
     async def body() -> None:
-        asyncio.create_task(worker(asyncio.get_running_loop().create_future()), name="worker-1")
+        future = asyncio.get_running_loop().create_future()
+        # Kept: a loop keeps no task, and the collector may come at any moment.
+        task = asyncio.create_task(worker(future), name="worker-1")
         await asyncio.sleep(1000)
+        await task
 
     titles = [stack.title for stack in only_hang(run(body)).stacks]
     assert any("'worker-1'" in title and "waits for a Future" in title for title in titles)
