@@ -19,7 +19,6 @@ The future itself
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import os
 from asyncio import base_events, events, futures, locks, mixins, queues, tasks
@@ -165,9 +164,8 @@ def current_task() -> Any:
 def awaiter_of(task: Any) -> Any:
     """The task that waits for this one, directly or through ``gather`` and ``shield``; or None.
 
-    A waiter registers a callback. A task's own is bound to the task; those of ``gather`` and
-    ``shield`` are closures over the outer future, whose callbacks lead on, and that of
-    ``wait_for`` (3.11) is a ``partial`` with such a future.
+    A waiter registers a callback. A task's own is bound to the task; those of ``gather``,
+    ``shield`` (closures) and ``wait_for`` (a ``partial``, 3.11) have a future that leads on.
     """
     pending: list[Any] = [task]
     seen: set[int] = set()
@@ -179,8 +177,7 @@ def awaiter_of(task: Any) -> Any:
             if isinstance(waiter, asyncio.Task) and waiter is not task:
                 return waiter
             cells = getattr(callback, "__closure__", None) or ()
-            given = callback.args if isinstance(callback, functools.partial) else ()
-            for content in (*map(_content, cells), *given):
+            for content in (*map(_content, cells), *getattr(callback, "args", ())):
                 if asyncio.isfuture(content) and id(content) not in seen:
                     pending.append(content)
     return None
