@@ -1,6 +1,7 @@
 """Beside pytest-asyncio and anyio; loaded, not loaded, and what loading costs."""
 
 import json
+import re
 
 import pytest
 
@@ -386,7 +387,8 @@ def test_switched_off_it_is_on_none_of_pytests_pages(pytester: pytest.Pytester, 
 
     off = pytester.runpytest_inprocess("-p", "no:loopsafe", page).stdout.str()
 
-    assert not any(trace in off for trace in traces)
+    # Where pytest names files, the folder of this very project may have its name.
+    assert not any(trace in re.sub(r"\S*/\S*", "", off) for trace in traces)
 
 
 def test_switched_off_it_has_no_marker_no_fixture_and_no_option(
