@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest_loopsafe
-from pytest_loopsafe.heap.owners import OwnerSearch
+from pytest_loopsafe._graph.owners import OwnerSearch
 
 LOOPS = 3
 
@@ -85,7 +85,7 @@ def redis_elsewhere() -> Iterator[str]:
     """The server in a process of its own, so that its work is not counted as the client's."""
     script = (
         "import sys\n"
-        "from pytest_loopsafe.fixtures.redis import embedded\n"
+        "from pytest_loopsafe._plugin.fixtures.redis import embedded\n"
         "with embedded() as url:\n"
         "    print(url, flush=True)\n"
         "    sys.stdin.read()\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from pytest_loopsafe.fixtures.celery import LoopsafeCelery, Workers
+from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery, Workers
 
 app = Celery("soak", set_as_current=False)
 kept: list[asyncio.Future[None]] = []

@@ -11,50 +11,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pytest_loopsafe.adapters.base import Adapter as Adapter
-    from pytest_loopsafe.adapters.base import NoProbeError as NoProbeError
-    from pytest_loopsafe.api import run as run
-    from pytest_loopsafe.api import watch as watch
-    from pytest_loopsafe.canary import BlindError as BlindError
-    from pytest_loopsafe.findings import Finding as Finding
-    from pytest_loopsafe.findings import LogLine as LogLine
-    from pytest_loopsafe.findings import Origin as Origin
-    from pytest_loopsafe.loops import LoopInfo as LoopInfo
-    from pytest_loopsafe.passes.schedules import LoopFactoryError as LoopFactoryError
-    from pytest_loopsafe.rebinding import Tracked as Tracked
-    from pytest_loopsafe.report import LoopReport as LoopReport
-    from pytest_loopsafe.report import LoopSafetyError as LoopSafetyError
-    from pytest_loopsafe.report import PassOutcome as PassOutcome
-    from pytest_loopsafe.rules import Rule as Rule
-    from pytest_loopsafe.rules import Severity as Severity
-    from pytest_loopsafe.settings import SettingsError as SettingsError
-    from pytest_loopsafe.stacks import Frame as Frame
-    from pytest_loopsafe.stacks import Stack as Stack
-    from pytest_loopsafe.watching import LoopsafeWarning as LoopsafeWarning
-    from pytest_loopsafe.workers import WorkerError as WorkerError
+    from pytest_loopsafe._adapters.base import Adapter as Adapter
+    from pytest_loopsafe._adapters.base import NoProbeError as NoProbeError
+    from pytest_loopsafe._report.report import LoopReport as LoopReport
+    from pytest_loopsafe._report.report import LoopSafetyError as LoopSafetyError
+    from pytest_loopsafe._report.report import PassOutcome as PassOutcome
+    from pytest_loopsafe._run.api import run as run
+    from pytest_loopsafe._run.api import watch as watch
+    from pytest_loopsafe._run.rebinding import Tracked as Tracked
+    from pytest_loopsafe._run.schedules import LoopFactoryError as LoopFactoryError
+    from pytest_loopsafe._watch.canary import BlindError as BlindError
+    from pytest_loopsafe._watch.watch import LoopsafeWarning as LoopsafeWarning
+    from pytest_loopsafe._words.findings import Finding as Finding
+    from pytest_loopsafe._words.findings import LogLine as LogLine
+    from pytest_loopsafe._words.findings import Origin as Origin
+    from pytest_loopsafe._words.loops import LoopInfo as LoopInfo
+    from pytest_loopsafe._words.rules import Rule as Rule
+    from pytest_loopsafe._words.rules import Severity as Severity
+    from pytest_loopsafe._words.settings import SettingsError as SettingsError
+    from pytest_loopsafe._words.stacks import Frame as Frame
+    from pytest_loopsafe._words.stacks import Stack as Stack
+    from pytest_loopsafe._workers import WorkerError as WorkerError
 
 _HOMES = {
-    "Adapter": "adapters.base",
-    "NoProbeError": "adapters.base",
-    "Tracked": "rebinding",
-    "BlindError": "canary",
-    "Finding": "findings",
-    "Frame": "stacks",
-    "LogLine": "findings",
-    "LoopFactoryError": "passes.schedules",
-    "LoopInfo": "loops",
-    "LoopReport": "report",
-    "LoopSafetyError": "report",
-    "LoopsafeWarning": "watching",
-    "Origin": "findings",
-    "PassOutcome": "report",
-    "Rule": "rules",
-    "SettingsError": "settings",
-    "Severity": "rules",
-    "Stack": "stacks",
-    "WorkerError": "workers",
-    "run": "api",
-    "watch": "api",
+    "Adapter": "_adapters.base",
+    "NoProbeError": "_adapters.base",
+    "Tracked": "_run.rebinding",
+    "BlindError": "_watch.canary",
+    "Finding": "_words.findings",
+    "Frame": "_words.stacks",
+    "LogLine": "_words.findings",
+    "LoopFactoryError": "_run.schedules",
+    "LoopInfo": "_words.loops",
+    "LoopReport": "_report.report",
+    "LoopSafetyError": "_report.report",
+    "LoopsafeWarning": "_watch.watch",
+    "Origin": "_words.findings",
+    "PassOutcome": "_report.report",
+    "Rule": "_words.rules",
+    "SettingsError": "_words.settings",
+    "Severity": "_words.rules",
+    "Stack": "_words.stacks",
+    "WorkerError": "_workers",
+    "run": "_run.api",
+    "watch": "_run.api",
 }
 
 __all__ = [  # noqa: RUF022 - the two functions first

@@ -8,10 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from pytest_loopsafe.rendering import count, render_report
-from pytest_loopsafe.report import LoopReport
-from pytest_loopsafe.spool.reader import SpoolReader
-from pytest_loopsafe.spool.writer import SpoolError
+from pytest_loopsafe._report.rendering import count, render_report
+from pytest_loopsafe._report.report import LoopReport
+from pytest_loopsafe._spool.reader import SpoolReader
+from pytest_loopsafe._spool.writer import SpoolError
 
 _NOTHING = """\
 {folder}: nothing is recorded there. Was the worker started like this?

@@ -8,6 +8,6 @@ In tests, use the fixture ``loopsafe_celery`` instead.
 
 from __future__ import annotations
 
-from pytest_loopsafe.workers.invocations import install_from_environment
+from pytest_loopsafe._workers.invocations import install_from_environment
 
 install_from_environment()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_loopsafe import marker
+from pytest_loopsafe._plugin import marker
 
 if TYPE_CHECKING:
-    from pytest_loopsafe.adapters.base import Adapter
-    from pytest_loopsafe.fixtures.celery import LoopsafeCelery
-    from pytest_loopsafe.fixtures.runner import LoopRunner
-    from pytest_loopsafe.session import LoopsafeSession
+    from pytest_loopsafe._adapters.base import Adapter
+    from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery
+    from pytest_loopsafe._plugin.fixtures.runner import LoopRunner
+    from pytest_loopsafe._plugin.session import LoopsafeSession
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
 _WORKERS = pytest.StashKey[Any]()
@@ -35,7 +35,7 @@ _CELERY_INI = {
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare the hooks that a ``conftest.py`` can implement."""
-    from pytest_loopsafe import newhooks
+    from pytest_loopsafe._plugin import newhooks
 
     pluginmanager.add_hookspecs(newhooks)
 
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     """Run a function over several event loops and fail on what is bound to the wrong one."""
-    from pytest_loopsafe.fixtures.runner import LoopRunner  # only when it is used
+    from pytest_loopsafe._plugin.fixtures.runner import LoopRunner  # only when it is used
 
     session = _wake(request.config)
     item: Any = request.node
@@ -130,7 +130,10 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
 def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
     """Run Celery tasks in a real worker, and fail on what crosses its event loops."""
     try:
-        from pytest_loopsafe.fixtures.celery import LoopsafeCelery, Workers  # only when it is used
+        from pytest_loopsafe._plugin.fixtures.celery import (  # only when it is used
+            LoopsafeCelery,
+            Workers,
+        )
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
             raise
@@ -188,7 +191,7 @@ def _celery_app(request: pytest.FixtureRequest, *, unasked: bool) -> Any:
 @pytest.fixture
 def loopsafe_redis() -> Iterator[str]:
     """The URL of an empty Redis behind a socket, which binds to a loop like a real one."""
-    from pytest_loopsafe.fixtures import redis as redis_server  # only when it is used
+    from pytest_loopsafe._plugin.fixtures import redis as redis_server  # only when it is used
 
     url = os.environ.get("LOOPSAFE_REDIS_URL")
     server = redis_server.external(url) if url else redis_server.embedded()
@@ -205,7 +208,7 @@ def loopsafe_redis() -> Iterator[str]:
 def _wake(config: pytest.Config) -> LoopsafeSession:
     """Register the part that works during tests, once."""
     if _SESSION not in config.stash:
-        from pytest_loopsafe.session import LoopsafeSession
+        from pytest_loopsafe._plugin.session import LoopsafeSession
 
         loops = config.getoption("loopsafe_loops")
         session = LoopsafeSession(
@@ -223,7 +226,7 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
 
 def _adapters(config: pytest.Config) -> tuple[Adapter, ...]:
     """The adapters that conftest files and plugins give, checked."""
-    from pytest_loopsafe.adapters.base import Adapter
+    from pytest_loopsafe._adapters.base import Adapter
 
     found: list[Adapter] = []
     for given in config.hook.pytest_loopsafe_adapters(config=config):
@@ -240,7 +243,7 @@ def _adapters(config: pytest.Config) -> tuple[Adapter, ...]:
 def _collect(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("loopsafe-collector"):
         return
-    from pytest_loopsafe.session import LoopsafeCollector
+    from pytest_loopsafe._plugin.session import LoopsafeCollector
 
     path = config.getoption("loopsafe_json")
     collector = LoopsafeCollector(Path(path).absolute() if path else None)

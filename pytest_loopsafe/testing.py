@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pytest_loopsafe.adapters import Adapters
-from pytest_loopsafe.adapters.base import Adapter, NoProbeError
+from pytest_loopsafe._adapters import Adapters
+from pytest_loopsafe._adapters.base import Adapter, NoProbeError
 
 
 class AdapterError(AssertionError):

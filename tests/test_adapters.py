@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_loopsafe import Adapter
-from pytest_loopsafe.adapters import built_in
+from pytest_loopsafe._adapters import built_in
 from pytest_loopsafe.testing import AdapterError, check_adapter
 
 ADAPTERS = {type(one).__name__: one for one in built_in()}
@@ -205,7 +205,7 @@ def test_one_from_an_installed_package_counts(tmp_path: Path) -> None:
     )
     script = textwrap.dedent("""
         import sys
-        from pytest_loopsafe.adapters import Adapters
+        from pytest_loopsafe._adapters import Adapters
         Adapters()
         assert "warehouse_adapter" not in sys.modules
         import warehouse

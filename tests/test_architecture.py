@@ -6,19 +6,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ON_TOP = ({"marker", "terminal", "newhooks"}, {"session", "fixtures"}, {"plugin"})
+ON_TOP = ({"_plugin"}, {"plugin"})
 BOTTOM_UP = (
-    {"rules", "cpython", "freezing", "recipes"},
-    {"stacks"},
-    {"loops", "settings"},
-    {"findings", "adapters"},
-    {"heap", "probes", "spool", "rendering"},
-    {"detectors", "finding_log", "report"},
-    {"canary"},
-    {"watching"},
-    {"passes"},
-    {"workers"},
-    {"api", "rebinding", "celery", "testing", "__main__"},
+    {"_cpython", "recipes"},
+    {"_words"},
+    {"_adapters"},
+    {"_graph", "_probes", "_spool"},
+    {"_report"},
+    {"_rules"},
+    {"_watch"},
+    {"_run"},
+    {"_workers"},
+    {"celery", "testing", "__main__"},
     *ON_TOP,
 )
 LEVEL = {name: level for level, names in enumerate(BOTTOM_UP) for name in names}
@@ -74,7 +73,7 @@ def test_only_the_top_knows_pytest() -> None:
 def test_what_is_private_of_asyncio_is_in_one_place() -> None:
     private = {"base_events", "events", "futures", "locks", "mixins", "tasks", "selector_events"}
     names = {f"asyncio.{name}" for name in private}
-    assert {room(path) for path in FILES if names & imports(path)} == {"cpython"}
+    assert {room(path) for path in FILES if names & imports(path)} == {"_cpython"}
 
 
 def test_no_file_is_one_to_be_afraid_of() -> None:

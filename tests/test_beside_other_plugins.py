@@ -466,9 +466,9 @@ def test_loading_it_imports_next_to_nothing(
     assert {name for name in loaded if name.startswith("pytest_loopsafe")} <= {
         "pytest_loopsafe",
         "pytest_loopsafe.plugin",
-        "pytest_loopsafe.marker",
-        "pytest_loopsafe.newhooks",
-        "pytest_loopsafe.settings",
+        "pytest_loopsafe._plugin.marker",
+        "pytest_loopsafe._plugin.newhooks",
+        "pytest_loopsafe._words.settings",
         "pytest_loopsafe.rules",
     }
 

@@ -10,7 +10,7 @@ import pytest
 from cases import Case
 
 import pytest_loopsafe
-from pytest_loopsafe import detectors
+from pytest_loopsafe import _rules as detectors
 
 PATHS = cases.paths()
 each_case = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -14,7 +14,9 @@ import cases
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe import canary, detectors, watching
+from pytest_loopsafe import _rules as detectors
+from pytest_loopsafe._watch import canary
+from pytest_loopsafe._watch import watch as watching
 from pytest_loopsafe.recipes import LoopLocal
 
 Body = Callable[[], Awaitable[Any]]

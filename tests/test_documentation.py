@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe import detectors
+from pytest_loopsafe import _rules as detectors
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "reference" / "rules"

@@ -156,7 +156,7 @@ def test_a_pass_that_hangs_is_ended_by_its_own_watchdog() -> None:
 
 
 def test_a_child_that_ignores_everything_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_loopsafe.passes import forking
+    from pytest_loopsafe._run import forking
 
     monkeypatch.setattr(forking, "patience", lambda timeout: timeout)
     monkeypatch.setattr(forking, "_TO_JUDGE", 0.3)
@@ -208,8 +208,8 @@ def test_loop_local_is_safe_under_it() -> None:
 
 
 def test_assert_rebinds_says_why_not() -> None:
-    from pytest_loopsafe.rebinding import assert_rebinds
-    from pytest_loopsafe.settings import Settings, SettingsError
+    from pytest_loopsafe._run.rebinding import assert_rebinds
+    from pytest_loopsafe._words.settings import Settings, SettingsError
 
     with pytest.raises(SettingsError, match=r"schedule='fork' is not allowed.*Use 'consecutive'"):
         assert_rebinds(lambda: object(), Settings.checked(schedule="fork"))

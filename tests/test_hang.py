@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe.passes.watchdog import PassAborted, Watchdog
+from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 
 BRIEF = 0.4
 

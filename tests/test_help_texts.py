@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_loopsafe.settings import SCHEDULES, Settings
+from pytest_loopsafe._words.settings import SCHEDULES, Settings
 
 INI_OPTIONS = ("loops", "schedule", "timeout", "strict", "ignore")
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe.probes import logs
-from pytest_loopsafe.probes.instrumentation import PROCESS
-from pytest_loopsafe.watching import Watch
+from pytest_loopsafe._probes import logs
+from pytest_loopsafe._probes.instrumentation import PROCESS
+from pytest_loopsafe._watch.watch import Watch
 
 structlog = pytest.importorskip("structlog")
 BASE = structlog._base.BoundLoggerBase

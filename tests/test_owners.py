@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe.heap.owners import OwnerSearch
+from pytest_loopsafe._graph.owners import OwnerSearch
 
 current = contextvars.ContextVar("current", default=None)
 

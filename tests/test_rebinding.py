@@ -10,9 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 import pytest_loopsafe
-from pytest_loopsafe import LoopSafetyError, SettingsError, rebinding
+from pytest_loopsafe import LoopSafetyError, SettingsError
+from pytest_loopsafe._run import rebinding
+from pytest_loopsafe._words.settings import Settings
 from pytest_loopsafe.recipes import LoopLocal
-from pytest_loopsafe.settings import Settings
 
 module_client: Any = None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe.heap.referrers import Referrers
+from pytest_loopsafe._graph.referrers import Referrers
 
 
 class Target:

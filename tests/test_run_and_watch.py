@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe import canary
-from pytest_loopsafe.probes.instrumentation import PROCESS
+from pytest_loopsafe._probes.instrumentation import PROCESS
+from pytest_loopsafe._watch import canary
 
 
 async def use(kept: list[Any]) -> None:
@@ -204,7 +204,7 @@ def test_a_detector_that_cannot_see_refuses_to_judge(
 def test_a_detector_that_fails_is_switched_off_with_a_warning_and_the_code_runs_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from pytest_loopsafe.detectors.cross_loop_await import CrossLoopAwait
+    from pytest_loopsafe._rules.ls101 import CrossLoopAwait
 
     def broken(self: Any, sighting: Any) -> Any:
         raise ZeroDivisionError("ours")

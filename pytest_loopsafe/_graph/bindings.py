@@ -1,0 +1,173 @@
+"""What is bound to a loop, and does it matter: a transport that is open, a future that is pending.
+
+Much refers to a loop and is harmless: a future that is done, a closed session, a variable in which
+somebody remembers the loop. Only what would fail, hang or leak when it is used from another loop
+counts as *live*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType, FunctionType, ModuleType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph import links
+from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
+from pytest_loopsafe._words.stacks import is_library, is_stdlib, module_file
+
+_MAX_NODES = 20_000
+
+Closed = Callable[[Any], bool | None]
+"""Tells whether a library's object is closed; None where it cannot tell."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One object that is bound to a loop. For the moment only: it refers to both.
+
+    Attributes:
+        thing: the object.
+        loop: the loop.
+        live: whether it would matter to another loop that uses it.
+    """
+
+    thing: Any
+    loop: asyncio.AbstractEventLoop
+    live: bool
+
+
+def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | None:
+    """What an object is itself bound to; None where that is nothing, or not of its own."""
+    kind = type(thing)
+    if is_future(thing):
+        loop = _cpython.future_loop(thing)
+        return Binding(thing, loop, not thing.done()) if loop is not None else None
+    if is_a(thing, _cpython.LoopBoundMixin):
+        # One that nobody holds or waits for may never be used again; if it is, that is seen.
+        loop = _cpython.bound_loop(thing)
+        return Binding(thing, loop, _cpython.is_awaited(thing)) if loop is not None else None
+    if is_transport(kind):
+        loop = _cpython.transport_loop(thing) or _referred_loop(thing)
+        return Binding(thing, loop, is_open(thing)) if loop is not None else None
+    if is_a(thing, asyncio.TimerHandle):
+        loop = _cpython.timer_loop(thing)
+        return Binding(thing, loop, _cpython.is_due(thing)) if loop is not None else None
+    if is_a(thing, asyncio.AbstractServer):
+        loop = _cpython.transport_loop(thing) or _referred_loop(thing)
+        return Binding(thing, loop, bool(getattr(thing, "sockets", ()))) if loop else None
+    file = module_file(module_of(kind))
+    if is_library(file) and not is_stdlib(file):
+        for value in links.attributes(thing).values():
+            if is_a(value, asyncio.AbstractEventLoop):
+                return Binding(thing, value, not _is_closed(thing, closed))
+    return None
+
+
+def is_idle_primitive(binding: Binding) -> bool:
+    """Whether it is a primitive that nobody holds or waits for: by itself it matters to nobody."""
+    return not binding.live and is_a(binding.thing, _cpython.LoopBoundMixin)
+
+
+def speaks_for_itself(thing: Any) -> bool:
+    """Whether what a thing is says that it is open or pending, and not only an attribute of it."""
+    return (
+        is_future(thing)
+        or is_transport(type(thing))
+        or is_a(thing, (_cpython.LoopBoundMixin, asyncio.AbstractServer, asyncio.TimerHandle))
+    )
+
+
+def is_transport(kind: type) -> bool:
+    """Whether a class is one of transports: asyncio's, or a compiled one such as uvloop's."""
+    return issubclass(kind, asyncio.BaseTransport) or (
+        module_of(kind).partition(".")[0] == "uvloop"
+        and hasattr(kind, "get_extra_info")
+        and hasattr(kind, "is_closing")
+    )
+
+
+def is_open(transport: Any) -> bool:
+    """Whether a transport still has its socket or pipe: once its loop died, close() keeps it."""
+    if not is_a(transport, asyncio.BaseTransport):
+        return not transport.is_closing()
+    attributes = links.attributes(transport)
+    inner = attributes.get("_ssl_protocol")
+    if inner is not None:  # TLS: what counts is the connection below
+        transport = links.attributes(inner).get("_transport")
+        if transport is None:
+            return False
+        attributes = links.attributes(transport)
+    for name in ("_sock", "_pipe"):
+        if name in attributes:
+            held = attributes[name]
+            return held is not None and held.fileno() != -1
+    return not transport.is_closing()
+
+
+def _is_closed(thing: Any, closed: Closed) -> bool:
+    answer = closed(thing)
+    if answer is not None:
+        return answer
+    attributes = links.attributes(thing)
+    return any(attributes.get(name) is True for name in ("_closed", "closed", "_is_closed"))
+
+
+def _referred_loop(thing: Any) -> asyncio.AbstractEventLoop | None:
+    loops = (one for one in gc.get_referents(thing) if is_a(one, asyncio.AbstractEventLoop))
+    return next(loops, None)
+
+
+def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: None) -> list[Binding]:
+    """All that is bound to a loop, and reachable from anywhere: two looks at the heap."""
+    found: dict[int, Any] = {}
+    dictionaries = []
+    for referrer in gc.get_referrers(loop):
+        if type(referrer) is dict:
+            dictionaries.append(referrer)
+        elif not is_a(referrer, FrameType):
+            found[id(referrer)] = referrer
+    for referrer in gc.get_referrers(*dictionaries) if dictionaries else ():
+        if referrer is not dictionaries and any(
+            links.own_dict(referrer) is one for one in dictionaries
+        ):
+            found[id(referrer)] = referrer
+    bindings = (binding_of(thing, closed) for thing in found.values())
+    return [one for one in bindings if one is not None and one.loop is loop]
+
+
+def bindings_within(
+    resource: Any, closed: Closed = lambda thing: None
+) -> Iterator[tuple[Binding, tuple[Any, ...]]]:
+    """All live bindings inside a resource, each with the objects on the way to it.
+
+    Modules, classes, functions' globals and the loops themselves are not entered: they belong to
+    everybody.
+    """
+    pending: deque[tuple[Any, tuple[Any, ...]]] = deque([(resource, (resource,))])
+    seen = {id(resource)}
+    while pending and len(seen) < _MAX_NODES:
+        thing, chain = pending.popleft()
+        binding = binding_of(thing, closed)
+        if binding is not None:
+            if binding.live:
+                yield binding, chain
+            if is_future(thing):
+                continue
+        for held in _insides(thing):
+            if id(held) not in seen and not is_a(held, _NOT_ENTERED):
+                seen.add(id(held))
+                pending.append((held, (*chain, held)))
+
+
+_NOT_ENTERED = (ModuleType, type, FrameType, asyncio.AbstractEventLoop)
+
+
+def _insides(thing: Any) -> list[Any]:
+    if is_a(thing, FunctionType):
+        return [*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__]
+    return gc.get_referents(thing)

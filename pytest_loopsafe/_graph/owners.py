@@ -1,0 +1,367 @@
+"""Who holds an object: the shortest paths to it from globals, classes, closures, threads.
+
+One question is asked again and again, from the object outwards, level by level: which objects
+refer to these (`pytest_loopsafe._graph.referrers`)? It leads to what lives of itself: a module's
+globals, a class, the context of a thread. The first arrival at each is the shortest path from
+there.
+
+What holds an object only while the test runs is no answer: frames, tracebacks, pytest's objects,
+our own. A search may have to read the whole heap (some 60 ms for a million objects) a few times, so
+it is made only when something that should be dead is alive, and it is bounded in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextvars import Context, ContextVar
+from dataclasses import dataclass
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FrameType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
+from typing import Any
+
+from pytest_loopsafe._graph import links
+from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
+from pytest_loopsafe._graph.referrers import Referrers
+from pytest_loopsafe._words.stacks import is_library, is_own, local_variables, module_file
+
+SECONDS = 1.0
+"""How long one search may take."""
+
+_MAX_OWNERS = 8
+_MAX_NODES = 50_000
+_LONGEST_PATH = 300
+_CONTEXT_DEPTH = 6
+"""A context reaches its values over at most so many of its own nodes."""
+NOT_OWNERS = ("pytest_loopsafe", "_pytest", "pytest", "pluggy", "pytest_asyncio", "execnet")
+"""Top-level packages whose objects hold things for the test's sake only."""
+
+_RUNNING = ("_asyncio", "asyncio.tasks")
+"""Modules that list the tasks there are: what runs now is a frame's, and no answer."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One way in which something that lives of itself holds an object.
+
+    For the moment only: `chain` refers to live objects, so an owner is not to be kept.
+
+    Attributes:
+        path: Python that leads to the object, ``app.db.client._pool[0]._loop``.
+        root: where the path begins: the name in the user's code, ``app.db.client``.
+        own: whether it begins in the user's own code, not in a library.
+        subject: whether it begins in the function under test itself (its closure, an argument).
+        hidden: whether it begins in something that only C code holds.
+        chain: the objects on the path, the one looked for last.
+    """
+
+    path: str
+    root: str
+    own: bool
+    subject: bool
+    hidden: bool
+    chain: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Owners:
+    """All owners found, the user's code first; `stopped` tells why the search ended early."""
+
+    found: tuple[Owner, ...]
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class _Root:
+    text: str
+    own: bool
+    subject: bool = False
+    hidden: bool = False
+
+
+class OwnerSearch:
+    """Searches the heap for holders, at one moment: nothing else is to run between its searches.
+
+    Args:
+        name_loop: names loops, and numbers that are ``id()`` of loops, where they are keys.
+        subjects: functions whose closures and arguments count as owners, each with its name.
+        seconds: how long one search may take.
+        thaw: called before the whole heap is read.
+    """
+
+    def __init__(
+        self,
+        name_loop: links.NameLoop = lambda thing: None,
+        subjects: Iterable[tuple[Any, str]] = (),
+        seconds: float = SECONDS,
+        thaw: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._name_loop = name_loop
+        self._seconds = seconds
+        subjects = tuple(subjects)
+        self._roots = _roots(subjects)
+        users = (vars(module) for name, module in _modules() if _is_users(name))
+        self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked, thaw)
+
+    def owners(self, *targets: Any, ignore: Iterable[object] = ()) -> Owners:
+        """Find who holds any of `targets`; from each owner the path to the nearest of them.
+
+        Args:
+            *targets: objects that the collector tracks.
+            ignore: containers of the caller's that refer to them.
+        """
+        end = time.perf_counter() + self._seconds
+        nodes: list[Any] = list(targets)  # the objects reached, and for each the one it leads to
+        towards: list[int] = [-1] * len(nodes)
+        ignored = {id(nodes), id(targets), *map(id, ignore)}
+        seen = {id(target) for target in targets}
+        found: list[Owner] = []
+        level = range(len(nodes))
+        stopped = None
+        while level and stopped is None and len(found) < _MAX_OWNERS:
+            begin = len(nodes)
+            found += self._ascend(nodes, towards, level, seen, ignored, end)
+            level = range(begin, len(nodes))
+            if time.perf_counter() > end:
+                stopped = f"the search for owners stopped after {self._seconds:g} s"
+            elif len(nodes) > _MAX_NODES:
+                stopped = f"the search for owners stopped after {_MAX_NODES} objects"
+        found.sort(key=lambda owner: not owner.own)
+        return Owners(tuple(found[:_MAX_OWNERS]), stopped)
+
+    def _ascend(
+        self,
+        nodes: list[Any],
+        towards: list[int],
+        level: range,
+        seen: set[int],
+        ignored: set[int],
+        end: float,
+    ) -> list[Owner]:
+        """Go on by one level: add what holds its nodes; return the owners among that."""
+        found: list[Owner] = []
+        arrived: set[tuple[int, int]] = set()
+        held: set[int] = set()
+        for referrer, index in self._holders(nodes, level, ignored, end):
+            held.add(index)
+            root = self._roots.get(id(referrer)) or _class_root(referrer)
+            if root is not None:
+                # What lives of itself: an owner by each of its names, and not gone beyond.
+                if root.text and (id(referrer), index) not in arrived:
+                    arrived.add((id(referrer), index))
+                    chain = (referrer, *_chain(nodes, towards, index))
+                    found.append(self._owner(root, chain))
+            elif id(referrer) not in seen and not _is_passing(referrer):
+                seen.add(id(referrer))
+                nodes.append(referrer)
+                towards.append(index)
+        if time.perf_counter() < end:  # else not all has been asked for
+            for index in level:
+                if index not in held:
+                    found += self._hidden(nodes, towards, index)
+        return found
+
+    def _holders(
+        self, nodes: list[Any], level: range, ignored: set[int], end: float
+    ) -> list[tuple[Any, int]]:
+        """What refers to the nodes of a level: (referrer, index of the node)."""
+        found = self._referrers.of(nodes, level, ignored, end)
+        # A thread-local's dictionary is held by the thread's state, in C, and by nothing else.
+        held = {index for _, index in found}
+        bare = [index for index in level if type(nodes[index]) is dict and index not in held]
+        if bare and time.perf_counter() < end:
+            found += _thread_locals({id(nodes[index]): index for index in bare})
+        return found
+
+    def _hidden(self, nodes: list[Any], towards: list[int], index: int) -> list[Owner]:
+        """Owners that no object stands for: a thread's context or running code, C code."""
+        node, chain = nodes[index], _chain(nodes, towards, index)
+        if is_a(node, Context):
+            for var, value in node.items():
+                for position, one in enumerate(chain[1:_CONTEXT_DEPTH], start=1):
+                    if value is one:
+                        root = _Root(f"{_name_of(var)}.get()", own=True)
+                        return [self._owner(root, chain[position:])]
+        for name, frame, variable in _held_by_threads(node):
+            code = frame.f_code
+            text = f"<thread {name!r}, in {code.co_qualname}()>.{variable}"
+            return [self._owner(_Root(text, not is_library(code.co_filename)), chain)]
+        if len(chain) > 1 and _held_by_c(node):
+            text = f"<C code: a {type(node).__qualname__}>"
+            return [self._owner(_Root(text, own=False, hidden=True), chain)]
+        return []
+
+    def _owner(self, root: _Root, chain: tuple[Any, ...]) -> Owner:
+        path = links.write(chain, root.text, self._name_loop)
+        begin = root.text
+        if not root.subject and is_a(chain[0], dict | type):  # a module or a class: its name
+            position = 2 if type(chain[0]) is dict else 3
+            begin = links.write(chain[:position], root.text, self._name_loop)
+        return Owner(_readable(path), begin, root.own, root.subject, root.hidden, chain)
+
+
+def _modules() -> list[tuple[str, ModuleType]]:
+    return [
+        (name, one) for name, one in tuple(sys.modules.items()) if issubclass(type(one), ModuleType)
+    ]
+
+
+def _is_users(module: str) -> bool:
+    """Whether a module is the user's own code, and nothing that is there for the test's sake."""
+    return module.partition(".")[0] not in NOT_OWNERS and not is_library(module_file(module))
+
+
+def _roots(subjects: Iterable[tuple[Any, str]]) -> dict[int, _Root]:
+    """What lives of itself and can be named, by its ``id()``."""
+    roots: dict[int, _Root] = {}
+    for name, module in _modules():
+        passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
+        own = not is_library(module_file(name))
+        roots.setdefault(id(vars(module)), _Root("" if passing else name, own))
+    for subject, name in subjects:
+        roots[id(subject)] = _Root(name, own=True, subject=True)
+    return roots
+
+
+def _is_walked(thing: Any) -> bool:
+    """Whether what is bound to a loop may be found behind an object."""
+    if issubclass(type(thing), type):
+        return _is_users(module_of(thing))
+    return not _is_for_the_test(thing)
+
+
+def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
+    chain = []
+    while index >= 0:
+        chain.append(nodes[index])
+        index = towards[index]
+    return tuple(chain)
+
+
+def _class_root(node: Any) -> _Root | None:
+    """A class lives as long as its module, and holds its attributes."""
+    if not is_a(node, type):
+        return None
+    module = module_of(node)
+    if module.partition(".")[0] in NOT_OWNERS:
+        return _Root("", own=False)
+    return _Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
+
+
+_SUSPENDED = ((CoroutineType, "cr"), (GeneratorType, "gi"), (AsyncGeneratorType, "ag"))
+
+
+def _is_passing(node: Any) -> bool:
+    """Whether a holder lives for the test's sake only, or for a traceback's."""
+    kind = type(node)  # never is_a(): it asks proxies, which are somebody's code
+    if issubclass(kind, FrameType | TracebackType | asyncio.AbstractEventLoop):
+        return True  # a loop holds what it runs: that is work in progress, and no answer either
+    if issubclass(kind, GeneratorType) and is_own(node.gi_code.co_filename):
+        return True
+    for suspended, prefix in _SUSPENDED:
+        if kind is suspended and getattr(node, f"{prefix}_running"):
+            return True  # its variables are those of code that runs now
+    return not issubclass(kind, type | ModuleType) and _is_for_the_test(node)
+
+
+def _is_for_the_test(thing: Any) -> bool:
+    """Whether an object is pytest's, or our own."""
+    return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
+
+
+def _thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
+    """The ``threading.local`` objects that own one of the wanted dictionaries in this thread.
+
+    Only those whose dictionary can be read without running code. It reads the whole heap, so it
+    is asked only for dictionaries that nothing else holds.
+
+    Args:
+        wanted: indexes of nodes, by the ``id()`` of the dictionary.
+    """
+    return [
+        (one, wanted[id(links.own_dict(one))])
+        for one in gc.get_objects()
+        if _is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
+    ]
+
+
+def _is_plain_local(kind: type) -> bool:
+    return issubclass(kind, threading.local) and all(
+        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
+    )
+
+
+def _held_by_c(node: Any) -> bool:
+    """Whether nothing but C code can be what keeps an object alive.
+
+    A running function keeps what is in its variables, and on its stack of half-done work: a bound
+    method that a ``with`` will call, an iterator, a coroutine. Those are left out.
+    """
+    if is_a(node, MethodType | CoroutineType | GeneratorType | AsyncGeneratorType | Context):
+        return False
+    if type(node).__name__.endswith("iterator") or is_future(node):
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if any(value is node for value in local_variables(frame).values()) and not (
+            is_own(frame.f_code.co_filename)
+        ):
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _name_of(var: ContextVar[Any]) -> str:
+    for name, module in tuple(sys.modules.items()):
+        if is_a(module, ModuleType):
+            for key, value in tuple(vars(module).items()):
+                if value is var:
+                    return f"{name}.{key}"
+    return f"<ContextVar {var.name!r}>"
+
+
+def _held_by_threads(node: Any) -> list[tuple[str, FrameType, str]]:
+    """Where other threads' running functions hold an object in a local variable.
+
+    No generator, and this thread's own frame is left out: it would hold itself, and through its
+    variables the object, until the next collection.
+    """
+    found: list[tuple[str, FrameType, str]] = []
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)
+    for ident, frame in frames.items():
+        current: FrameType | None = frame
+        while current is not None:
+            if current.f_globals.get("__name__", "").partition(".")[0] in NOT_OWNERS:
+                break
+            found += [
+                (names.get(ident, str(ident)), current, variable)
+                for variable, value in local_variables(current).items()
+                if value is node
+            ]
+            current = current.f_back
+    return found
+
+
+def _readable(path: str) -> str:
+    """Threads are found under their number in ``threading._active``: say which thread it is."""
+    if len(path) > _LONGEST_PATH:
+        path = f"{path[: _LONGEST_PATH * 2 // 3]} … {path[-_LONGEST_PATH // 3 :]}"
+    prefix = "threading._active["
+    if not path.startswith(prefix):
+        return path
+    number, _, rest = path[len(prefix) :].partition("]")
+    names = {str(thread.ident): thread.name for thread in threading.enumerate()}
+    return f"<thread {names.get(number, number)!r}>{rest}"

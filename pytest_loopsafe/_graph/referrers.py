@@ -1,0 +1,177 @@
+"""Who refers to an object, asked of the collector as seldom as can be.
+
+``gc.get_referrers()`` reads the whole heap for each question: 40 ms for half a million objects, and
+a connection lies fifteen or twenty references below the global that holds it. But most of these
+references are ones that can be found from above: the user's own globals are few, and what is
+reached from them is known after one walk.
+
+Whether what the walk has found is all there is, reference counts tell. It is the collector's own
+arithmetic (``subtract_refs`` in ``Modules/gcmodule.c``): an object that has as many references as
+the walk has met is held by nobody else. Only for one that has more the whole heap is read. So the
+answers are those of the collector, whatever the walk has missed.
+
+What is known is true for as long as nothing else runs: an index is made for one moment, and holds
+what it speaks of.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+from pytest_loopsafe._graph.kinds import is_mass
+
+_MAX_WALKED = 50_000
+_WALK_SECONDS = 0.2
+_MAX_HELD = 10_000
+"""What holds more than that is a mass of data, and would take the walk's time for itself."""
+
+_CHUNK = 200
+
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), CodeType)
+"""Kinds of objects that hold nothing."""
+
+_CLOSED = (ModuleType, FrameType)
+"""What is not walked into. A C module's referents must never be asked for: 3.12's ``_asyncio``
+answers with freed objects from its free list, and giving them back corrupts it."""
+
+
+def _references(things: Sequence[Any], index: int) -> int:
+    """The references to one of a sequence; how many of them are ours, `_OURS` tells."""
+    return sys.getrefcount(things[index])
+
+
+_OURS = _references([[]], 0)
+"""What `_references` counts for an object that only its sequence holds, on this interpreter."""
+
+
+class Referrers:
+    """An index of who refers to what, for one moment.
+
+    Args:
+        roots: where the walk begins: the globals of the user's modules, and what the test named.
+        enters: whether the walk goes on from an object.
+        thaw: called before the whole heap is read.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[Any] = (),
+        enters: Callable[[Any], bool] = lambda thing: True,
+        thaw: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._roots = list({id(one): one for one in roots}.values())  # each is walked once
+        self._enters = enters
+        self._thaw = thaw
+        self._walked: list[Any] = []
+        self._entered: set[int] = set()
+        self._holders: dict[int, list[int]] = {}  # of an id(): positions in _walked
+        self._complete: set[int] = set()
+        self._read: dict[int, list[Any]] = {}  # what the whole heap has answered
+        self._kept: Counter[int] = Counter()  # references that _read has made
+        self.own: set[int] = {id(self._roots), id(self._walked)}
+        """The ``id()`` of containers of ours, which a reading of the heap finds too."""
+
+    def of(
+        self, things: Sequence[Any], indexes: Sequence[int], ignored: set[int], end: float
+    ) -> list[tuple[Any, int]]:
+        """What refers to some of a sequence of objects: pairs of a referrer and an index.
+
+        No generator: it would be found among the referrers, and its makers after it.
+
+        Args:
+            things: objects that the collector tracks.
+            indexes: which of them.
+            ignored: the ``id()`` of containers of the caller's.
+            end: the time (of ``perf_counter``) after which not all needs to be found.
+        """
+        if not self._walked:
+            self._walk()
+        unknown = [
+            index
+            for index in indexes
+            if id(things[index]) not in self._read and not self._is_complete(things, index)
+        ]
+        for begin in range(0, len(unknown), _CHUNK):
+            self._read_heap(things, unknown[begin : begin + _CHUNK], ignored)
+            if time.perf_counter() > end:
+                break
+        # Only now: while the heap is read, such pairs would be found among the referrers.
+        found: list[tuple[Any, int]] = []
+        for index in indexes:
+            key = id(things[index])
+            if key in self._complete:
+                found += [(self._walked[position], index) for position in self._holders[key]]
+            else:
+                found += [(one, index) for one in self._read.get(key, ())]
+        return found
+
+    def _is_complete(self, things: Sequence[Any], index: int) -> bool:
+        """Whether the walk has met all references to an object."""
+        key = id(things[index])
+        if key in self._complete:
+            return True
+        met = len(self._holders.get(key, ()))
+        ours = _OURS + (key in self._entered) + self._kept[key]
+        if not met or _references(things, index) - ours > met:
+            return False
+        self._complete.add(key)
+        return True
+
+    def _walk(self) -> None:
+        """Note who refers to what, from the roots inwards, within bounds.
+
+        What has been noted stays true where a bound ends the walk: the counts do not agree then.
+        """
+        end = time.perf_counter() + _WALK_SECONDS
+        closed = {id(vars(module)) for module in _modules()}
+        closed.difference_update(map(id, self._roots))
+        pending: deque[Any] = deque(self._roots)
+        seen = set(map(id, pending))
+        holders = self._holders
+        while pending and len(self._walked) < _MAX_WALKED and time.perf_counter() < end:
+            holder = pending.popleft()
+            if is_mass(holder, _MAX_HELD):
+                continue
+            position = len(self._walked)
+            self._walked.append(holder)
+            self._entered.add(id(holder))
+            for held in gc.get_referents(holder):
+                if type(held) in _PLAIN:
+                    continue
+                key = id(held)
+                holders.setdefault(key, []).append(position)
+                if key in seen or key in closed or issubclass(type(held), _CLOSED):
+                    continue
+                seen.add(key)
+                if self._enters(held):
+                    pending.append(held)
+
+    def _read_heap(self, things: Sequence[Any], indexes: list[int], ignored: set[int]) -> None:
+        """Ask the collector, which reads the whole heap for it."""
+        self._thaw()
+        objects = [things[index] for index in indexes]
+        # On 3.13 the collector also finds the tuple of its own arguments: the mark tells it.
+        mark = object()
+        referrers = gc.get_referrers(*objects, mark)
+        own = self.own | ignored | {id(referrers), id(objects)}
+        answers: dict[int, list[Any]] = {id(one): [] for one in objects}
+        for referrer in referrers:
+            if id(referrer) in own or issubclass(type(referrer), ModuleType):
+                continue
+            if type(referrer) is tuple and referrer and referrer[-1] is mark:
+                continue
+            for key in answers.keys() & set(map(id, gc.get_referents(referrer))):
+                answers[key].append(referrer)
+                self._kept[id(referrer)] += 1
+        self._read |= answers
+        self.own.update(map(id, answers.values()))
+
+
+def _modules() -> list[ModuleType]:
+    return [one for one in tuple(sys.modules.values()) if issubclass(type(one), ModuleType)]

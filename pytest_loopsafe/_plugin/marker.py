@@ -1,0 +1,140 @@
+"""The ``multi_loop`` marker and the ini options: from what the user wrote to settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_loopsafe._words.settings import SCHEDULES, Settings, SettingsError, parse_ignores
+
+NAME = "multi_loop"
+
+MARKER_HELP = (
+    f'{NAME}(loops=3, *, schedule="consecutive", concurrency=1, timeout=30.0, strict=False, '
+    "ignore=(), loop_factory=None): run the test once in each of several event loops, and fail it "
+    "when anything bound to one loop is used in another, even if the code swallows the error."
+)
+
+_INI: tuple[tuple[str, str, str], ...] = (
+    ("loops", "int", "how many loops a multi_loop test and loopsafe_runner.run() use (3)."),
+    (
+        "schedule",
+        "string",
+        f"how these loops follow one another: {', '.join(SCHEDULES)} (consecutive).",
+    ),
+    ("timeout", "float", "seconds that one pass in one loop may take (30)."),
+    ("strict", "bool", "count loopsafe's warnings as errors (false)."),
+    ("ignore", "linelist", "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*"),
+)
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number of seconds",
+    "bool": "a bool (true or false)",
+    "string": "text",
+    "linelist": "rules, one a line",
+}
+
+
+def add_ini_options(parser: pytest.Parser) -> None:
+    """Declare ``loopsafe_loops`` and the others."""
+    numbers = pytest.version_tuple >= (8, 4)  # before that pytest knows no int and no float
+    for name, kind, text in _INI:
+        known: Any = kind if numbers or kind not in ("int", "float") else "string"
+        parser.addini(f"loopsafe_{name}", text, type=known, default=None)
+
+
+def defaults(config: pytest.Config) -> dict[str, Any]:
+    """The settings that the ini options make.
+
+    Raises:
+        pytest.UsageError: for a value that is not allowed.
+    """
+    found: dict[str, Any] = {}
+    for name, kind, _ in _INI:
+        try:
+            value = config.getini(f"loopsafe_{name}")
+            if value in (None, "", []):
+                continue
+            if kind in ("int", "float") and isinstance(value, str):
+                value = int(value) if kind == "int" else float(value)
+            if name == "ignore":
+                parse_ignores(value)
+            else:
+                Settings.checked(**{name: value})
+        except SettingsError as error:
+            raise pytest.UsageError(f"ini option loopsafe_{name}: {error}") from None
+        except (ValueError, TypeError, pytest.UsageError) as error:
+            raise pytest.UsageError(
+                f"ini option loopsafe_{name}: {error}; give {_KINDS[kind]}"
+            ) from None
+        found[name] = value
+    return found
+
+
+def marked(item: pytest.Item) -> Settings | None:
+    """The settings of a test's closest ``multi_loop`` marker, or None where it has none.
+
+    Raises:
+        pytest.UsageError: the marker is wrong, or on something that it cannot run.
+    """
+    marker = item.get_closest_marker(NAME)
+    if marker is None:
+        return None
+    where = f"{item.nodeid}: @pytest.mark.{NAME}"
+    if not isinstance(item, pytest.Function):
+        raise pytest.UsageError(
+            f"{where} is on a {type(item).__name__}, and can only be on a test function"
+        )
+    if _is_unittest(item):
+        raise pytest.UsageError(
+            f"{where} is on a method of a unittest.TestCase, which runs itself: make it a plain "
+            "test function, or call loopsafe_runner.run() in one"
+        )
+    if inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
+        raise pytest.UsageError(f"{where} is on a generator: a test has no yield")
+    try:
+        return Settings.checked(**_arguments(marker.args, marker.kwargs, defaults(item.config)))
+    except SettingsError as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
+
+
+def _is_unittest(item: pytest.Function) -> bool:
+    import sys
+
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and item.cls is not None and issubclass(item.cls, unittest.TestCase)
+
+
+def _arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], base: dict[str, Any]
+) -> dict[str, Any]:
+    allowed = tuple(inspect.signature(Settings.checked).parameters)
+    if len(args) > 1:
+        raise SettingsError(f"takes one positional argument (loops), and was given {args!r}")
+    if args and "loops" in kwargs:
+        raise SettingsError(f"loops is given twice: {args[0]!r} and {kwargs['loops']!r}")
+    for name, value in kwargs.items():
+        if name not in allowed:
+            raise SettingsError(
+                f"{name}={value!r}: there is no argument {name!r}; there are {', '.join(allowed)}"
+            )
+    given = {**base, **kwargs}
+    if args:
+        given["loops"] = args[0]
+    given["ignore"] = combined_ignores(base.get("ignore", ()), kwargs.get("ignore", ()))
+    return given
+
+
+def combined_ignores(base: Any, more: Any) -> tuple[Any, ...]:
+    """The project's ignored rules and a test's own; anything odd is left for the check."""
+    if isinstance(more, str):
+        more = (more,)
+    try:
+        return (*base, *more)
+    except TypeError:
+        return (more,)

@@ -1,0 +1,200 @@
+"""Seeing what is scheduled on loops: foreign awaits, and calls from the wrong thread.
+
+How a foreign await is seen is told in `pytest_loopsafe._cpython`. Rejected: wrapping coroutines or
+a task factory (the code under test would see other objects than in production, and a factory of its
+own would win); the loop's exception handler (never called: the error is thrown into the coroutine,
+where any ``except Exception`` ends it); the text of the message (one bug has many texts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.swallowing import likely_handler
+from pytest_loopsafe._words.stacks import Frame, describe_frames, suspended_frames, waiters_frames
+
+
+@dataclass(frozen=True)
+class ForeignAwait(Sighting):
+    """A future of `home` met `loop`: awaited by a task, or given to ``ensure_future``.
+
+    `error` is what asyncio is about to raise. `task` is None where no task was suspended.
+    """
+
+    task: Any
+    future: Any
+    loop: asyncio.AbstractEventLoop
+    home: asyncio.AbstractEventLoop
+    error: BaseException
+    frames: tuple[Frame, ...]
+    handler: Frame | None
+
+
+@dataclass(frozen=True)
+class CalledFromThread(Sighting):
+    """A loop that runs in one thread was called from another, past its thread-safe entry points.
+
+    `method` is what was called; `thing` the primitive or future through which, if any.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    method: str
+    thing: Any = None
+
+
+@dataclass(frozen=True)
+class ScheduledAside(Sighting):
+    """Something was scheduled on an open loop that does not run now, from outside of it.
+
+    `handle` stands for it: whether it ever ran is seen later.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    method: str
+    handle: Any
+
+
+class SchedulingProbe:
+    """Sees the error that C code schedules for a task that yielded a foreign future.
+
+    And calls from the wrong thread, which must pass here too.
+    """
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook ``call_soon`` on every loop class that defines it."""
+        step, normal = _cpython.step_type()
+        announcing = threading.local()
+
+        def announce(
+            original: Any, loop: Any, callback: Any, error: Any, args: Any, context: Any
+        ) -> Any:
+            # A subclass's call_soon calls its base's, and both are hooked: announce once.
+            outermost = not getattr(announcing, "now", False)
+            announcing.now = True
+            try:
+                if outermost:
+                    _announce(emit, loop, callback, error or _cpython.step_error(callback))
+                return original(loop, callback, *args, context=context)
+            finally:
+                if outermost:
+                    announcing.now = False
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            referents = gc.get_referents
+            steps = patches.steps
+            running = _cpython.get_running_loop
+            own_debug = _cpython.keeps_debug_traceback(original)
+
+            # The hot path of every loop: the branches are laid out so that a task's normal step
+            # costs one list and one call more (`make bench` prints the ratio).
+            def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+                __tracebackhide__ = True
+                steps[0] += 1
+                inside = running() is self
+                if not inside and runs_elsewhere(self):
+                    emit(CalledFromThread(self, "call_soon"))
+                if type(callback) is step:
+                    if len(referents(callback)) > normal:
+                        return announce(original, self, callback, None, args, context)
+                elif args and isinstance(args[0], BaseException):
+                    return announce(original, self, callback, args[0], args, context)
+                if args or context is None:
+                    handle = original(self, callback, *args, context=context)
+                else:
+                    handle = original(self, callback, context=context)
+                if own_debug and self._debug:
+                    _cpython.forget_hook(handle)
+                if not inside:
+                    aside(self, "call_soon", handle)
+                return handle
+
+            return call_soon
+
+        def runs_elsewhere(loop: Any) -> bool:
+            # Not one that this very thread runs, further out: nested loops share their thread.
+            return loop.is_running() and _cpython.loop_thread(loop) != threading.get_ident()
+
+        def aside(loop: Any, method: str, handle: Any) -> None:
+            # Sync code prepares a loop that it is about to run; another loop's code does not, nor
+            # does who thinks that it runs in another thread.
+            prepares = _cpython.get_running_loop() is None and method != "call_soon_threadsafe"
+            if not prepares and not loop.is_running() and not loop.is_closed():
+                emit(ScheduledAside(loop, method, handle))
+
+        def build_threadsafe(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call_soon_threadsafe(self: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                handle = original(self, *args, **kwargs)
+                aside(self, "call_soon_threadsafe", handle)
+                return handle
+
+            return call_soon_threadsafe
+
+        def build_stop(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = _cpython.get_running_loop
+
+            def stop(self: Any) -> Any:
+                if running() is not self and runs_elsewhere(self):
+                    emit(CalledFromThread(self, "stop"))
+                return original(self)
+
+            return stop
+
+        def build_timer(original: Callable[..., Any]) -> Callable[..., Any]:
+            running = _cpython.get_running_loop
+            own_debug = _cpython.keeps_debug_traceback(original)
+
+            def call_at(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                if running() is not self and runs_elsewhere(self):
+                    emit(CalledFromThread(self, "call_at"))
+                handle = original(self, when, callback, *args, **kwargs)
+                if own_debug and self._debug:
+                    _cpython.forget_hook(handle)
+                if running() is not self:
+                    aside(self, "call_at", handle)
+                return handle
+
+            return call_at
+
+        patches.on_loop_classes("call_soon", build, inherited=True)
+        patches.on_loop_classes("call_at", build_timer, inherited=True)
+        patches.on_loop_classes("call_soon_threadsafe", build_threadsafe, inherited=True)
+        patches.on_loop_classes("stop", build_stop, inherited=True)
+
+
+def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None) -> None:
+    task = getattr(callback, "__self__", None)
+    get_coroutine = getattr(task, "get_coro", None)
+    if error is None or get_coroutine is None:
+        return
+    frames, last = suspended_frames(get_coroutine())
+    future = _cpython.awaited_future(last)
+    home = _cpython.future_loop(future) if future is not None else None
+    if home is not None and home is not loop:
+        emit(
+            ForeignAwait(
+                task,
+                future,
+                loop,
+                home,
+                error,
+                _described(task, frames),
+                likely_handler(frames),
+            )
+        )
+
+
+def _described(task: Any, frames: list[FrameType]) -> tuple[Frame, ...]:
+    described = describe_frames(frames)
+    if any(not frame.library for frame in described):
+        return described
+    return waiters_frames(task) + described

@@ -1,0 +1,143 @@
+"""Seeing what is started in each loop: tasks, and timers of the user's own code."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, CoroutineType, FunctionType, MethodType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._words.stacks import is_library, local_variables
+
+TOLD = 20
+"""So many tasks of one code are told in each loop: enough for workers, few for a busy server's."""
+
+
+@dataclass(frozen=True)
+class TaskStarted(Sighting):
+    """A loop was given a task that runs `coroutine`, told for the first `TOLD` of each code.
+
+    `code` is what the task is for: of a wrapper such as ``logged(worker())``, the coroutine that it
+    was given. `last` says that no more of this code will be told in this loop.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    code: CodeType
+    coroutine: Any
+    last: bool
+
+
+@dataclass(frozen=True)
+class TimerSet(Sighting):
+    """A loop was given the first timer that calls a function of this code."""
+
+    loop: asyncio.AbstractEventLoop
+    code: CodeType
+
+
+def called_code(callback: Any) -> CodeType | None:
+    """The code of a plain function or method, which is what a timer calls; None for all else."""
+    kind = type(callback)
+    function = callback.__func__ if kind is MethodType else callback
+    return function.__code__ if type(function) is FunctionType else None
+
+
+@dataclass
+class _Told:
+    """How often a code was told in one loop. It is kept by the code's ``id()``, and keeps the code.
+
+    To hash a code reads all of it, and two modules made from one template have equal ones.
+    """
+
+    code: CodeType
+    loop: weakref.ref[Any]
+    count: int = 0
+    wraps: bool = False
+
+
+class _Tally:
+    """What was told, by code."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, _Told] = {}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._told.clear()
+
+    def of(self, code: CodeType, loop: Any) -> _Told:
+        """What was told of a code in this loop."""
+        told = self._told.get(id(code))
+        if told is None:
+            told = self._told[id(code)] = _Told(code, weakref.ref(loop))
+        elif told.loop() is not loop:
+            told.loop, told.count = weakref.ref(loop), 0
+        return told
+
+
+def _inner_code(coroutine: Any, own: CodeType) -> CodeType:
+    """The code of the coroutine that one which has not begun was given; else its own."""
+    frame = getattr(coroutine, "cr_frame", None)
+    if frame is not None:
+        for value in local_variables(frame).values():
+            if type(value) is CoroutineType and not is_library(value.cr_code.co_filename):
+                return value.cr_code
+    return own
+
+
+class TaskProbe:
+    """Sees what is started in each loop."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook ``create_task`` and ``call_at``; each code is told a few times for each loop."""
+        tasks, timers = _Tally(), _Tally()
+        patches.when_armed(tasks.clear)
+        patches.when_armed(timers.clear)
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            own_debug = _cpython.keeps_debug_traceback(original)
+
+            def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                if type(coro) is CoroutineType:
+                    told = tasks.of(coro.cr_code, self)
+                    if told.count < TOLD or told.wraps:
+                        told.count += 1
+                        code = _inner_code(coro, told.code)
+                        if code is not told.code:
+                            told.wraps = True
+                            told = tasks.of(code, self)
+                            told.count += 1
+                        if told.count <= TOLD:
+                            emit(TaskStarted(self, code, coro, told.count == TOLD))
+                task = original(self, coro, **kwargs)
+                if own_debug and self._debug:
+                    _cpython.forget_hook(task)
+                return task
+
+            return create_task
+
+        def build_timer(original: Callable[..., Any]) -> Callable[..., Any]:
+            own_debug = _cpython.keeps_debug_traceback(original)
+
+            def call_at(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                code = called_code(callback)
+                if code is not None:
+                    told = timers.of(code, self)
+                    if not told.count:
+                        told.count = 1
+                        emit(TimerSet(self, code))
+                handle = original(self, when, callback, *args, **kwargs)
+                if own_debug and self._debug:
+                    _cpython.forget_hook(handle)
+                return handle
+
+            return call_at
+
+        patches.on_loop_classes("create_task", build, inherited=True)
+        patches.on_loop_classes("call_at", build_timer, inherited=True)

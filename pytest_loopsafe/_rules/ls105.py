@@ -1,0 +1,250 @@
+"""LS105: a loop was called from another thread, or waited for from its own.
+
+Only ``call_soon_threadsafe`` and ``run_coroutine_threadsafe`` may be called from elsewhere: the
+others do not wake the loop, which then sleeps on, and they race with it. ``Event.set``,
+``Queue.put_nowait`` and ``Future.set_result`` call the loop for their waiters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.connections import ConnectionDriven, ConnectionProbe
+from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
+from pytest_loopsafe._probes.primitives import UseProbe
+from pytest_loopsafe._probes.scheduling import CalledFromThread, ScheduledAside, SchedulingProbe
+from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_loop
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    Stack,
+    in_finalizer,
+    is_stdlib,
+    live_frames,
+    stack_here,
+)
+
+RULE = Rule(
+    "LS105",
+    "thread-unsafe-call",
+    Severity.ERROR,
+    "a loop was called from another thread, or waited for from its own",
+    "From another thread call loop.call_soon_threadsafe(function), or hand over a coroutine with "
+    "asyncio.run_coroutine_threadsafe(coroutine, loop).",
+)
+
+
+@dataclass(frozen=True)
+class HandedOver(Sighting):
+    """``run_coroutine_threadsafe`` was called."""
+
+    loop: asyncio.AbstractEventLoop
+    future: Any
+
+
+@dataclass(frozen=True)
+class WaitedFor(Sighting):
+    """A thread blocks for what only the loop that it runs itself could do."""
+
+    loop: asyncio.AbstractEventLoop
+
+
+class HandOverProbe:
+    """Sees work handed over to loops, and threads that wait for it."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook ``run_coroutine_threadsafe``, and ``result`` of the futures that it returns."""
+        homes: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def run_coroutine_threadsafe(coro: Any, loop: Any) -> Any:
+                __tracebackhide__ = True
+                future = original(coro, loop)
+                homes[future] = weakref.ref(loop)
+                emit(HandedOver(loop, future))
+                return future
+
+            return run_coroutine_threadsafe
+
+        def build_wait(original: Callable[..., Any]) -> Callable[..., Any]:
+            def wait(self: Any, timeout: Any = None) -> Any:
+                __tracebackhide__ = True
+                running = _cpython.get_running_loop()
+                if running is not None and not self.done() and self in homes:
+                    loop = homes[self]()
+                    if loop is running:
+                        emit(WaitedFor(loop))
+                return original(self, timeout)
+
+            return wait
+
+        for owner in _cpython.HAND_OVERS:
+            patches.replace(owner, "run_coroutine_threadsafe", build)
+        for name in ("result", "exception"):
+            patches.replace(concurrent.futures.Future, name, build_wait)
+
+
+@dataclass
+class _Handed:
+    """What was handed to a loop that did not run then; the future itself is not kept."""
+
+    info: LoopInfo
+    loop: weakref.ref[Any]
+    frames: tuple[Frame, ...]
+    done: bool = False
+
+    def finish(self, future: object) -> None:
+        """It ran after all, or was cancelled."""
+        self.done = True
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """What was scheduled on a loop that stood still."""
+
+    info: LoopInfo
+    loop: weakref.ref[Any]
+    handle: weakref.ref[Any]
+    method: str
+    frames: tuple[Frame, ...]
+
+
+_MAX_ASIDE = 100
+
+
+class ThreadCalls(Detector):
+    """LS105."""
+
+    rules = (RULE,)
+    probes = (SchedulingProbe(), HandOverProbe(), UseProbe(), ConnectionProbe(), LifeProbe())
+    judges = (
+        CalledFromThread,
+        ConnectionDriven,
+        HandedOver,
+        LoopRan,
+        ScheduledAside,
+        WaitedFor,
+        RunEnded,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._handed: list[_Handed] = []
+        self._aside: dict[tuple[int, str], _Aside] = {}
+        self._ran: set[int] = set()
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report calls at once; work handed to a loop that rests, at the end of the run."""
+        if isinstance(sighting, CalledFromThread):
+            if not in_finalizer(live_frames()):
+                yield self._called(sighting)
+        elif isinstance(sighting, WaitedFor):
+            info = self.loops.of(sighting.loop)
+            yield self._found(
+                f"the thread that runs {info} waits for work that it handed to {info} itself: "
+                "neither can go on",
+                info,
+                Stack("it waits here", stack_here()),
+                "In the loop's own thread await the coroutine, or a task of it.",
+            )
+        elif isinstance(sighting, HandedOver):
+            info = self.loops.of(sighting.loop)
+            if sighting.loop.is_running() or info.inherited:
+                return  # all is well; or LS401
+            handed = _Handed(info, weakref.ref(sighting.loop), stack_here())
+            sighting.future.add_done_callback(handed.finish)
+            self._handed.append(handed)
+        elif isinstance(sighting, ConnectionDriven):
+            # A transport writes and reads where its loop runs, and locks nothing.
+            if sighting.running is None and sighting.loop.is_running():
+                call = CalledFromThread(sighting.loop, sighting.method, sighting.thing)
+                yield from self.observe(call)
+        elif isinstance(sighting, ScheduledAside):
+            self._note_aside(sighting)
+        elif isinstance(sighting, LoopRan):
+            self._ran.add(self.loops.of(sighting.loop).number)
+        elif isinstance(sighting, RunEnded):
+            yield from self._never_run()
+            yield from self._never_called()
+
+    def _called(self, sighting: CalledFromThread) -> Observation:
+        info = self.loops.of(sighting.loop)
+        return self._found(
+            f"{sighting.method}() reached {info}, which runs in another thread, without its "
+            "thread-safe entry points",
+            info,
+            Stack(f"called in another thread than that of {info}", stack_here()),
+            RULE.remedy,
+            sighting.thing,
+        )
+
+    def _never_run(self) -> Iterator[Observation]:
+        for handed in self._handed:
+            loop = handed.loop()
+            if handed.done or (loop is not None and loop.is_running()):
+                continue
+            state = state_of(loop) if loop is not None else "gone"
+            yield self._found(
+                f"a coroutine was handed to {name_loop(handed.info, state)}, which no thread runs: "
+                "it never started",
+                handed.info,
+                Stack("it was handed over here", handed.frames),
+                "Hand work only to a loop that a thread of its own runs for as long as there is "
+                "work: check loop.is_running(), and stop the thread last.",
+                loop,
+            )
+
+    def _note_aside(self, sighting: ScheduledAside) -> None:
+        if _cpython.is_stop(sighting.handle, sighting.loop):
+            return  # of a loop that has stopped already
+        if all(is_stdlib(frame.f_code.co_filename) for frame in live_frames()):
+            return  # run_in_executor's own late answer, which nobody waits for any more
+        info = self.loops.of(sighting.loop)
+        site = Stack("", stack_here()).site
+        key = (info.number, str(site))
+        if key not in self._aside and not info.inherited and len(self._aside) < _MAX_ASIDE:
+            self._aside[key] = _Aside(
+                info,
+                weakref.ref(sighting.loop),
+                weakref.ref(sighting.handle),
+                sighting.method,
+                stack_here(),
+            )
+
+    def _never_called(self) -> Iterator[Observation]:
+        """What other loops' code has scheduled on a loop that stood still, and still does."""
+        for one in self._aside.values():
+            loop, handle = one.loop(), one.handle()
+            if loop is None or handle is None or loop.is_closed() or loop.is_running():
+                continue
+            if one.info.number in self._ran:
+                continue  # it is run now and then, and may be again
+            if _cpython.is_waiting(handle, loop) and not _cpython.is_in_future(handle, loop):
+                yield self._found(
+                    f"{one.method}() scheduled work on {name_loop(one.info, state_of(loop))}, "
+                    "which nobody runs: it never ran",
+                    one.info,
+                    Stack("it was scheduled here", one.frames),
+                    "Schedule work on the loop that runs: asyncio.get_running_loop(), asked for "
+                    "when it is needed and not kept from an earlier time.",
+                    loop,
+                )
+
+    def _found(
+        self, message: str, home: LoopInfo, stack: Stack, remedy: str, about: Any = None
+    ) -> Observation:
+        running = _cpython.get_running_loop()
+        here = self.loops.of(running) if running is not None else None
+        return Observation(
+            Finding(RULE, message, here, home, (stack, *loop_births(home)), remedy),
+            about=(about,) if about is not None else (),
+        )

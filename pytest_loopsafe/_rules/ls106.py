@@ -1,0 +1,203 @@
+"""LS106: a pass did not finish in time. What does each task wait for, and whose loop is that?"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.primitives import PrimitiveUsed, UseProbe
+from pytest_loopsafe._rules.base import (
+    Detector,
+    a,
+    name_coroutine,
+    name_future,
+    name_loop,
+    name_primitive,
+)
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import Frame, Stack, describe_frames, suspended_frames
+
+RULE = Rule(
+    "LS106",
+    "loop-hang",
+    Severity.ERROR,
+    "a pass did not finish in time",
+    "Look at what each task waits for: a future that only another loop could complete, or a lock "
+    "that an earlier loop took and never gave back, has to be made anew in each loop.",
+)
+
+_MAX_TASKS = 20
+
+
+@dataclass(frozen=True)
+class PassTimedOut(Sighting):
+    """A pass has used up its time.
+
+    `loop` is the one that its thread runs, None where it runs none; `thread` is where the thread
+    is, outermost frame first.
+    """
+
+    number: int
+    seconds: float
+    loop: asyncio.AbstractEventLoop | None
+    thread: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """What one task waits for."""
+
+    title: str
+    frames: tuple[Frame, ...]
+    home: LoopInfo | None
+    state: str | None
+    foreign: bool
+
+
+@dataclass
+class _Possession:
+    """What is known of a lock's or semaphore's holders.
+
+    `permits` is how many were free when it was first seen; `last` the loop that used it last;
+    `holder` the loop that went away with it.
+    """
+
+    ref: weakref.ref[Any]
+    permits: int
+    last: LoopInfo
+    holder: LoopInfo | None = None
+
+
+class Hang(Detector):
+    """LS106; for its report it also notes which loop left a lock or a permit taken."""
+
+    rules = (RULE,)
+    probes = (UseProbe(),)
+    judges = (PassTimedOut, PrimitiveUsed)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._lock = threading.RLock()
+        self._possessions: dict[int, _Possession] = {}
+
+    def forked(self) -> None:
+        """The lock's holder may have been a thread that the child does not have."""
+        self._lock = threading.RLock()
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Note who uses what; report a pass that timed out."""
+        if isinstance(sighting, PassTimedOut):
+            yield self._report(sighting)
+        elif isinstance(sighting, PrimitiveUsed):
+            self._note(sighting.primitive, self.loops.of(sighting.loop))
+
+    def _note(self, primitive: Any, loop: LoopInfo) -> None:
+        """At a loop's first use of it: is it still taken from an earlier loop?"""
+        if not isinstance(primitive, asyncio.Lock | asyncio.Semaphore):
+            return
+        key, permits = id(primitive), _cpython.free_permits(primitive)
+        with self._lock:
+            known = self._possessions.get(key)
+            if known is None or known.ref() is not primitive:
+
+                def forget(ref: weakref.ref[Any]) -> None:
+                    with self._lock:
+                        current = self._possessions.get(key)
+                        if current is not None and current.ref is ref:
+                            del self._possessions[key]
+
+                with suppress(TypeError):  # a class with __slots__: it has no weak references
+                    ref = weakref.ref(primitive, forget)
+                    self._possessions[key] = _Possession(ref, permits, loop)
+            elif known.last != loop:
+                taken = permits < known.permits
+                known.holder = (known.holder or known.last) if taken else None
+                known.last = loop
+
+    def _holder(self, primitive: Any) -> LoopInfo | None:
+        with self._lock:
+            known = self._possessions.get(id(primitive))
+            if known is None or known.ref() is not primitive:
+                return None
+            return known.holder if _cpython.free_permits(primitive) < known.permits else None
+
+    def _report(self, sighting: PassTimedOut) -> Observation:
+        seconds = f"{sighting.seconds:g} s"
+        if sighting.loop is None:
+            return Observation(
+                Finding(
+                    RULE,
+                    f"pass {sighting.number} did not finish in {seconds}: it blocks in sync code, "
+                    "outside any loop",
+                    None,
+                    None,
+                    (Stack("the pass blocks here", sighting.thread),),
+                    "A blocking call that never returns: see the stack.",
+                )
+            )
+        loop = self.loops.of(sighting.loop)
+        waits = [self._wait_of(task, loop) for task in _tasks_of(sighting.loop)[:_MAX_TASKS]]
+        waits.sort(key=lambda wait: not wait.foreign)
+        cause = next((wait for wait in waits if wait.foreign), None)
+        reason = cause.title if cause else waits[0].title if waits else "no task is left in it"
+        stacks = [Stack(wait.title, wait.frames) for wait in waits]
+        stacks.append(Stack("the thread of the loop is here", sighting.thread))
+        return Observation(
+            Finding(
+                RULE,
+                f"pass {sighting.number} did not finish in {seconds} in {loop}: {reason}",
+                loop,
+                cause.home if cause else None,
+                tuple(stacks),
+                RULE.remedy,
+                home_state=cause.state if cause else None,
+            )
+        )
+
+    def _wait_of(self, task: Any, here: LoopInfo) -> _Wait:
+        coroutine = task.get_coro()
+        frames, last = suspended_frames(coroutine)
+        future = _cpython.awaited_future(last)
+        who = f"task {task.get_name()!r} of {name_coroutine(task)}"
+        described = describe_frames(frames)
+        primitive: Any = _primitive_in(frames)
+        if primitive is not None:
+            holder = self._holder(primitive)
+            what = a(name_primitive(primitive))
+            if holder is not None:
+                return _Wait(
+                    f"{who} waits for {what} held since {holder}", described, holder, None, True
+                )
+            return _Wait(f"{who} waits for {what}", described, None, None, False)
+        if future is None:
+            return _Wait(f"{who} runs or is about to", described, None, None, False)
+        home_loop = _cpython.future_loop(future)
+        if home_loop is not None and self.loops.of(home_loop) != here:
+            home, state = self.loops.of(home_loop), state_of(home_loop)
+            title = f"{who} waits for {name_future(future)} of {name_loop(home, state)}"
+            return _Wait(title, described, home, state, True)
+        return _Wait(f"{who} waits for {name_future(future)}", described, None, None, False)
+
+
+def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    try:
+        return sorted(asyncio.all_tasks(loop), key=lambda task: str(task.get_name()))
+    except RuntimeError:  # the set of tasks kept changing while it was being read
+        return []
+
+
+def _primitive_in(frames: list[Any]) -> Any:
+    """The outermost asyncio primitive in a task's frames: the one that its code named."""
+    for frame in frames:
+        if any(frame.f_globals is one for one in _cpython.INTERNALS):
+            return frame.f_locals.get("self")
+    return None

@@ -1,0 +1,238 @@
+"""The end of a pass that does not end by itself.
+
+Past its time a pass is first reported, so that nothing which happens later can lose the report;
+then it is ended, by steps that grow harder: its tasks are cancelled, twice, for a task may swallow
+the first; the loop is stopped; an exception is raised in the thread, which also ends a wait in
+sync code; and at last, if even that is ignored, the process ends with a clear last word.
+
+The clock is the operating system's interval timer where it is free, not a thread. A thread of ours
+would be seen by the code under test: ``threading.active_count()`` counts it, and from 3.12 on
+``os.fork()`` warns of it. Where the timer is taken (pytest-timeout uses it) or the pass runs
+outside the main thread, a thread has to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from os import _exit  # the real one: while a pass runs, os._exit is watched
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+
+_MAX_STEPS = 12
+
+#: Seconds for what is done after a pass that was out of time, at least. Judging it is our own work,
+#: and not to be cut short because the pass had little time: a search alone may take one second.
+_TO_CLEAN_UP = 5.0
+
+
+def grace(timeout: float) -> float:
+    """Seconds between one step and the next, harder one."""
+    return min(2.0, max(0.2, timeout / 10))
+
+
+def patience(timeout: float) -> float:
+    """Seconds from the beginning of a pass until the last step has been taken."""
+    return timeout + (_MAX_STEPS + 1) * grace(timeout)
+
+
+class PassAborted(BaseException):
+    """Raised in a thread that neither cancellation nor stopping its loop could free."""
+
+
+class Watchdog:
+    """Watches the time of one pass after another, in the thread that runs them.
+
+    Args:
+        timeout: seconds for one pass.
+        report: called once when the time is up, with the loop that the thread runs (or None)
+            and the frame where the thread is.
+        last_word: called with a text before the process is ended.
+        excused: how many seconds so far were not the pass's own, but ours: they do not count.
+    """
+
+    def __init__(
+        self,
+        timeout: float,
+        report: Callable[[asyncio.AbstractEventLoop | None, FrameType | None], None],
+        last_word: Callable[[str], None],
+        excused: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._timeout = timeout
+        self._grace = grace(timeout)
+        self._report = report
+        self._last_word = last_word
+        self._excused = excused
+        self._granted = 0.0
+        self._ident = threading.get_ident()
+        self._step = 0
+        self._sending = threading.Lock()
+        self.expired = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Limit the time of the ``with`` block, which is one pass.
+
+        Raises:
+            PassAborted: in the block, or as it ends: never after it.
+        """
+        with self._limited(self._timeout):
+            yield
+
+    @contextmanager
+    def cleaning_up(self) -> Iterator[None]:
+        """Limit the time of what is done after a pass, where that was out of time.
+
+        What swallowed its cancellation may swallow its end as well: a coroutine that is collected
+        runs once more, with GeneratorExit, and can go round in circles with no loop to stop.
+        """
+        if not self.expired:
+            yield
+            return
+        try:
+            # Suppressed out here: it may be raised by the very end of the inner block.
+            with suppress(PassAborted), self._limited(max(self._timeout, _TO_CLEAN_UP)):
+                self._step = 1  # it has been reported
+                yield
+        finally:
+            self.expired = True
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        self._step, self.expired, self._granted = 0, False, self._excused()
+        with self._by_timer(seconds) if _timer_is_free() else self._by_thread(seconds):
+            yield
+
+    @contextmanager
+    def _by_timer(self, seconds: float) -> Iterator[None]:
+        over = False
+
+        def ring(number: int, frame: FrameType | None) -> None:
+            if over:  # it rang as the block ended
+                return
+            more = self._more_time()
+            signal.setitimer(signal.ITIMER_REAL, more or self._grace)
+            if more:
+                return
+            self._escalate(_cpython.get_running_loop(), frame, by_signal=True)
+
+        previous = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            yield
+        finally:
+            over = True  # first, for the handler may run before each of the calls below
+            # Both may be the code's own by now; then they stay.
+            if signal.getsignal(signal.SIGALRM) is ring:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, previous)
+
+    @contextmanager
+    def _by_thread(self, seconds: float) -> Iterator[None]:
+        done = threading.Event()
+
+        def wait() -> None:
+            delay = seconds
+            while not done.wait(delay):
+                delay = self._more_time()
+                if delay:
+                    continue
+                frame = sys._current_frames().get(self._ident)
+                loop = self._loop_of_thread()
+                with self._sending:
+                    if done.is_set():
+                        return
+                    self._escalate(loop, frame, by_signal=False)
+                delay = self._grace
+
+        thread = threading.Thread(target=wait, name="loopsafe-watchdog", daemon=True)
+        try:
+            thread.start()
+            yield
+        finally:
+            # An exception that one thread sends to another is raised there between any two
+            # lines, and so perhaps only here, or later, where it would end something else. The
+            # event keeps the thread from sending more; once its lock has been ours, all is sent;
+            # what has not been raised by then is withdrawn.
+            withdrawn = False
+            while not withdrawn:
+                try:
+                    done.set()
+                    with self._sending:
+                        _raise_in(self._ident, None)
+                    withdrawn = True
+                except PassAborted:
+                    continue
+            with suppress(RuntimeError):  # it was not even started
+                thread.join(_TO_CLEAN_UP)
+
+    def _more_time(self) -> float:
+        """The seconds that the pass still has, for what was not its own doing."""
+        if self.expired:
+            return 0.0
+        more, self._granted = self._excused() - self._granted, self._excused()
+        return max(0.0, more)
+
+    def _loop_of_thread(self) -> asyncio.AbstractEventLoop | None:
+        for loop in self.running_loops():
+            if _cpython.loop_thread(loop) in (self._ident, None):
+                return loop
+        return None
+
+    def running_loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The loops that run now, in whichever thread; the runner fills this in."""
+        return []
+
+    def _escalate(
+        self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None, *, by_signal: bool
+    ) -> None:
+        self._step += 1
+        if self._step == 1:
+            self.expired = True
+            self._report(loop, frame)
+        if self._step > _MAX_STEPS:
+            self._last_word(
+                "pytest-loopsafe: the pass ignores cancellation, the stop of its loop and an "
+                "exception in its thread. The process ends here, with exit status 1."
+            )
+            _exit(1)
+        if loop is not None and self._step <= 2:
+            _soon(loop, lambda: _cancel_all(loop))
+        elif loop is not None and self._step <= 4:
+            _soon(loop, loop.stop)
+        elif by_signal:
+            raise PassAborted
+        else:
+            _raise_in(self._ident, PassAborted)
+
+
+def _timer_is_free() -> bool:
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    )
+
+
+def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], Any]) -> None:
+    with suppress(RuntimeError):  # closed in this very moment: then it has ended
+        loop.call_soon_threadsafe(action)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel("pytest-loopsafe: the pass used up its time")
+
+
+def _raise_in(ident: int, error: type[BaseException] | None) -> None:
+    """Raise `error` in a thread as soon as it runs Python code; None: nothing, after all."""
+    sent = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), sent)

@@ -1,0 +1,76 @@
+"""What forked children of watched code find, brought home to the watch of their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+
+from pytest_loopsafe._spool.reader import SpoolReader, fold
+from pytest_loopsafe._spool.writer import SpoolError, SpoolWriter
+from pytest_loopsafe._words.findings import Finding, LogLine
+
+
+class ForkedChildren:
+    """The spool that the children of one watch write to. It is made with the first child."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._reader: SpoolReader | None = None
+        self._owner = os.getpid()
+
+    def expect(self) -> None:
+        """A child is about to be forked."""
+        if self._folder is None:
+            with contextlib.suppress(OSError):  # then its findings are not seen, and it lives
+                self._folder = tempfile.mkdtemp(prefix="loopsafe-")
+                self._reader = SpoolReader(self._folder)
+
+    def writer(self) -> SpoolWriter | None:
+        """For a child: where to write; None where there is no place."""
+        try:
+            return SpoolWriter(self._folder, "forked child") if self._folder else None
+        except Exception:  # noqa: BLE001 - a fault of ours is never the code's
+            return None
+
+    def forked(self) -> None:
+        """This is a child now: what all children found, itself among them, is its parent's."""
+        self._reader = None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What all children have found so far."""
+        if self._reader is None:
+            return ()
+        self.poll()
+        return fold(
+            finding for process in self._reader.processes for finding in process.findings.values()
+        )
+
+    def lines(self) -> tuple[LogLine, ...]:
+        """What all children have logged."""
+        return self._reader.lines() if self._reader is not None else ()
+
+    @property
+    def reader(self) -> SpoolReader | None:
+        """All that the children have written; None as long as there was none."""
+        return self._reader
+
+    @property
+    def folder(self) -> str | None:
+        """Where the children write; None where there was no child, or no place."""
+        return self._folder
+
+    def poll(self) -> None:
+        """Read what is new."""
+        if self._folder is not None and self._reader is not None:
+            with contextlib.suppress(SpoolError):  # the code removed it: what was read stands
+                self._reader.poll()
+
+    def close(self) -> None:
+        """Read for the last time and remove the folder; what a child finds later is lost."""
+        if self._folder is None or self._reader is None or os.getpid() != self._owner:
+            return
+        self.poll()
+        folder, self._folder = self._folder, None
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,298 @@
+"""Reading a spool: what the processes that wrote to it were asked, did, found and logged."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_loopsafe._spool import wire
+from pytest_loopsafe._spool.writer import SUFFIX, VERSION, SpoolError
+from pytest_loopsafe._words.findings import Finding, LogLine
+from pytest_loopsafe._words.loops import LoopInfo
+
+
+@dataclass
+class Invocation:
+    """One call of a task, or one pass, in one process.
+
+    Attributes:
+        process: where it ran.
+        run: the run that it belonged to.
+        number: which of its process's calls in this run it was, from 1.
+        task: the task's name.
+        id: the task's id.
+        state: ``RUNNING``, and then what Celery calls it: ``SUCCESS``, ``FAILURE``, ``RETRY``, ...
+        error: the exception that left it, as text.
+    """
+
+    process: ProcessRecord
+    run: str
+    number: int
+    task: str
+    id: str
+    state: str = "RUNNING"
+    error: str | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process died under it."""
+        return self.state == "RUNNING" and not self.process.alive()
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A task that watched code has sent: in which run, its name, and when it is to run."""
+
+    run: str
+    task: str
+    eta: str | None
+
+
+@dataclass
+class ProcessRecord:
+    """What one process has left so far."""
+
+    pid: int
+    parent: int
+    role: str
+    host: str = ""
+    findings: dict[tuple[str, int], Finding] = field(default_factory=dict)
+    loops: dict[str, dict[int, LoopInfo]] = field(default_factory=dict)
+    lines: dict[tuple[str, int], LogLine] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    ended_runs: set[str] = field(default_factory=set)
+    exited: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pid}"
+
+    def alive(self) -> bool:
+        """Whether the process still runs; True for one of another machine that has not said."""
+        if self.exited:
+            return False
+        if self.host != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return not _is_zombie(self.pid)
+
+
+class SpoolReader:
+    """Reads a spool while it grows.
+
+    Attributes:
+        processes: what each process has left, in the order in which they began.
+        invocations: all calls, in the order in which they were read.
+        last_call: for each task's id the latest of its calls.
+        published: what watched code has sent, by id.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        self._read: dict[Path, int] = {}
+        self._by_file: dict[Path, ProcessRecord] = {}
+        self.invocations: list[Invocation] = []
+        self.last_call: dict[str, Invocation] = {}
+        self._open_calls: dict[tuple[int, str, int], Invocation] = {}
+        self.published: dict[str, Publication] = {}
+        self.bad_lines = 0
+
+    @property
+    def processes(self) -> tuple[ProcessRecord, ...]:
+        """What each process has left so far."""
+        return tuple(self._by_file.values())
+
+    def poll(self) -> bool:
+        """Read what is new; False where there was nothing.
+
+        Raises:
+            SpoolError: the folder is not there.
+        """
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError as error:
+            raise SpoolError(f"{self._folder}: cannot be read: {error.strerror}") from None
+        new = False
+        for name in names:
+            if name.endswith(SUFFIX):
+                new |= self._poll_file(self._folder / name)
+        return new
+
+    def calls(self, run: str | None = None) -> list[Invocation]:
+        """The calls of one run, or of all."""
+        return [one for one in self.invocations if run in (None, one.run)]
+
+    def findings(self, run: str | None = None) -> tuple[Finding, ...]:
+        """What was found in one run, or in all.
+
+        `Finding.passes` are positions in `calls`, from 1; calls that are not there are left out.
+        """
+        positions = self._positions(run)
+        return fold(
+            replace(
+                finding,
+                passes=tuple(
+                    position
+                    for number in finding.passes
+                    if (position := positions.get((id(process), of_run, number))) is not None
+                ),
+            )
+            for process in self.processes
+            for (of_run, _), finding in process.findings.items()
+            if run in (None, of_run)
+        )
+
+    def lines(self, run: str | None = None) -> tuple[LogLine, ...]:
+        """What was logged in one run, or in all; `LogLine.pass_number` is a position in `calls`."""
+        positions = self._positions(run)
+        return tuple(
+            replace(
+                line,
+                pass_number=positions.get(
+                    (id(process), of_run, line.pass_number), line.pass_number
+                ),
+            )
+            for process in self.processes
+            for (of_run, _), line in process.lines.items()
+            if run in (None, of_run)
+        )
+
+    def _positions(self, run: str | None) -> dict[tuple[int, str, int], int]:
+        return {
+            (id(one.process), one.run, one.number): position
+            for position, one in enumerate(self.calls(run), 1)
+        }
+
+    def loops(self, run: str | None = None) -> tuple[LoopInfo, ...]:
+        """The loops of one run, or of all."""
+        return tuple(
+            info
+            for process in self.processes
+            for of_run, infos in process.loops.items()
+            if run in (None, of_run)
+            for info in infos.values()
+        )
+
+    def notes(self, run: str | None = None) -> Iterator[str]:
+        """What could not be seen, and what could not be read."""
+        for process in self.processes:
+            for of_run, text in process.notes:
+                if run in (None, of_run):
+                    yield text
+        if self.bad_lines:
+            yield f"{self.bad_lines} lines of the spool could not be read"
+
+    def deaths(
+        self, run: str | None = None, how: Callable[[int], str] = lambda pid: ""
+    ) -> Iterator[str]:
+        """Which processes that ran a part of the run have ended, and when.
+
+        Args:
+            run: one run, or all.
+            how: tells of a process's end what is known, `` (signal 9)``, or nothing.
+        """
+        calls = self.calls(run)
+        for process in self.processes:
+            own = [one for one in calls if one.process is process]
+            if process.alive() or not own:
+                continue
+            last = own[-1]
+            if last.state == "RUNNING":
+                yield (
+                    f"{process} died{how(process.pid)} while it ran task {last.task} (id {last.id},"
+                    f" call {last.number} in it); what it had found until then is in this report"
+                )
+            else:
+                end = "ended in order" if process.exited else f"died{how(process.pid)}"
+                yield f"{process} {end} after {len(own)} of {len(calls)} calls"
+
+    def _poll_file(self, path: Path) -> bool:
+        begin = self._read.get(path, 0)
+        if path.stat().st_size <= begin:
+            return False
+        with path.open("rb") as file:
+            file.seek(begin)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1  # what comes after is being written, or was cut off
+        self._read[path] = begin + whole
+        for line in data[:whole].splitlines():
+            try:
+                self._take(path, json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                self.bad_lines += 1
+        return whole > 0
+
+    def _take(self, path: Path, record: dict[str, Any]) -> None:
+        kind = record.pop("kind")
+        if kind == "process":
+            if record["version"] != VERSION:
+                raise ValueError(record["version"])
+            self._by_file[path] = ProcessRecord(
+                record["pid"], record["parent"], record["role"], record["host"]
+            )
+            return
+        process = self._by_file[path]
+        run = record.get("run", "")
+        if kind == "began":
+            call = Invocation(process, run, record["number"], record["task"], record["id"])
+            self.invocations.append(call)
+            self.last_call[call.id] = self._open_calls[id(process), run, call.number] = call
+        elif kind == "ended":
+            call = self._open_calls.pop((id(process), run, record["number"]))
+            call.state, call.error = record["state"], record["error"]
+        elif kind == "finding":
+            finding = wire.decode(Finding, record["finding"])
+            process.findings[run, record["key"]] = finding
+        elif kind == "loops":
+            known = process.loops.setdefault(run, {})
+            for data in record["loops"]:
+                info = wire.decode(LoopInfo, data)
+                known[info.number] = info
+        elif kind == "line":
+            process.lines[run, record["number"]] = wire.decode(LogLine, record["line"])
+        elif kind == "published":
+            self.published[record["id"]] = Publication(run, record["task"], record["eta"])
+        elif kind == "note":
+            process.notes.append((run, record["text"]))
+        elif kind == "run_ended":
+            process.ended_runs.add(run)
+        elif kind == "exit":
+            process.exited = True
+        # Of other kinds is what a newer version writes.
+
+
+def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One hazard that several processes met is one finding, with the sum of its counts."""
+    folded: dict[object, Finding] = {}
+    for finding in findings:
+        site = finding.site
+        key = (finding.code, (site.file, site.line) if site else finding.message, finding.owner)
+        known = folded.get(key)
+        if known is None:
+            folded[key] = finding
+            continue
+        folded[key] = replace(
+            known,
+            count=known.count + finding.count,
+            passes=tuple(sorted({*known.passes, *finding.passes})),
+            swallowed=known.swallowed and finding.swallowed,
+        )
+    return tuple(folded.values())
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to ask how; Linux says so."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")

@@ -1,0 +1,1 @@
+"""The one way to watch: arm, record while it runs, rest, judge."""

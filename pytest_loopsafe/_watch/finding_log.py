@@ -1,0 +1,179 @@
+"""The log that folds one hazard's many sightings into one finding."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from pytest_loopsafe._words.findings import (
+    ErrorKey,
+    Finding,
+    LoggedErrors,
+    LogLine,
+    Observation,
+    error_chain,
+)
+from pytest_loopsafe._words.rules import Ignore, Severity
+from pytest_loopsafe._words.stacks import Frame
+
+_TEXT_THAT_TELLS = 15
+"""So long an error's text must be to be recognised within a line of the log."""
+
+_LINES_KEPT = 3
+_TEXTS_COMPARED = 100
+
+
+class _Error(NamedTuple):
+    key: ErrorKey
+    likely: Frame | None
+    text: str
+
+    def is_told_by(self, line: LogLine) -> bool:
+        """Whether a line has all of the error's text in it."""
+        return len(self.text) >= _TEXT_THAT_TELLS and (
+            self.text in line.message or (line.error is not None and self.text in line.error)
+        )
+
+
+class _Record:
+    __slots__ = ("count", "finding", "ignored", "number", "passes", "pending", "settled")
+
+    def __init__(self, finding: Finding) -> None:
+        self.number = 0
+        self.finding = finding
+        self.count = 0
+        self.ignored = False
+        self.passes: set[int] = set()
+        self.pending: list[_Error] = []
+        self.settled: list[_Error] = []
+
+
+class FindingLog:
+    """Folds observations into findings: one hazard is one finding with a count.
+
+    Two observations are the same hazard when rule and place agree: the same line of the user's
+    code, in whichever loop. Safe to use from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        ignore: Iterable[Ignore] = (),
+        locate: Callable[[tuple[Any, ...]], str | None] = lambda things: None,
+        found: Callable[[int, Finding], None] = lambda number, finding: None,
+    ) -> None:
+        self._strict = strict
+        self._ignore = tuple(ignore)
+        self._locate = locate
+        self._found = found
+        self._lock = threading.Lock()
+        self._records: dict[object, _Record] = {}
+        self.ignored = 0
+
+    def add(self, observation: Observation, pass_number: int) -> None:
+        """Take in one observation made in a pass."""
+        finding = observation.finding
+        site = finding.site
+        place = (site.file, site.line) if site else finding.message
+        key = (finding.code, observation.identity or place)
+        with self._lock:
+            record = self._records.get(key)
+        if record is None:
+            # Who holds the object is asked once for each hazard: a search costs milliseconds.
+            owner = finding.owner or self._locate(observation.about)
+            severity = observation.severity or finding.rule.severity
+            severity = Severity.ERROR if self._strict else severity
+            record = _Record(replace(finding, severity=severity, owner=owner))
+        if any(entry.matches(finding.code, record.finding.owner) for entry in self._ignore):
+            self.ignored += 1
+            record.ignored = True
+        with self._lock:
+            record = self._records.setdefault(key, record)
+            record.number = record.number or len(self._records)
+            record.count += 1
+            record.passes.add(pass_number)
+            if observation.error is not None:
+                error = observation.error
+                record.pending.append(
+                    _Error(ErrorKey.of(error), observation.likely_handler, str(error))
+                )
+        if record.count == 1 and not record.ignored:
+            self._found(record.number, self._finding(record))
+
+    def settle(
+        self,
+        errors: Iterable[BaseException],
+        witnessed: Callable[[ErrorKey], Frame | None] = lambda key: None,
+    ) -> None:
+        """Judge at the end of a pass which errors left it; the others were swallowed.
+
+        Args:
+            errors: the exceptions that left the pass.
+            witnessed: tells which frame kept an error, where somebody saw it.
+        """
+        left = {ErrorKey.of(link) for error in errors for link in error_chain(error)}
+        with self._lock:
+            for record in self._records.values():
+                pending, record.pending = record.pending, []
+                record.settled = pending
+                if any(error.key in left for error in pending):
+                    continue  # one of several at the same place came out: it is no secret
+                for key, likely, _ in pending:
+                    finding = record.finding
+                    handler = witnessed(key)
+                    if not finding.swallowed or (handler and finding.swallowed_at is None):
+                        record.finding = replace(
+                            finding,
+                            swallowed=True,
+                            swallowed_at=handler or likely,
+                            swallowed_likely=handler is None and likely is not None,
+                        )
+
+    def attach(self, logged: Sequence[LoggedErrors]) -> set[LogLine]:
+        """Give the errors seen since the last pass was begun the lines that tell of them.
+
+        Returns:
+            The lines that belong to a finding.
+        """
+        known: set[LogLine] = set()
+        with self._lock:
+            for record in self._records.values():
+                errors, record.settled = record.settled + record.pending, []
+                keys = {error.key for error in errors}
+                for one in logged if errors else ():
+                    if keys.isdisjoint(one.keys) and not any(
+                        error.is_told_by(one.line) for error in errors[:_TEXTS_COMPARED]
+                    ):
+                        continue
+                    known.add(one.line)
+                    kept = record.finding.logged
+                    if len(kept) < _LINES_KEPT and one.line.message not in (
+                        line.message for line in kept
+                    ):
+                        record.finding = replace(record.finding, logged=(*kept, one.line))
+        return known
+
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far, in the order in which they were first seen."""
+        return tuple(self.numbered().values())
+
+    def numbered(self) -> dict[int, Finding]:
+        """All findings so far, by a number that stays the same."""
+        with self._lock:
+            return {
+                record.number: self._finding(record)
+                for record in self._records.values()
+                if not record.ignored
+            }
+
+    @staticmethod
+    def _finding(record: _Record) -> Finding:
+        return replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
+
+    def forked(self) -> None:
+        """Begin anew in a forked child: what was found so far is the parent's to report."""
+        self._lock = threading.Lock()
+        self._records = {}

@@ -1,0 +1,261 @@
+"""One watched stretch of code: its loops, its detectors, its findings."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from pytest_loopsafe._adapters import Adapters
+from pytest_loopsafe._graph.freezing import HEAP, all_loops
+from pytest_loopsafe._graph.view import HeapView
+from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
+from pytest_loopsafe._probes.instrumentation import PROCESS, Patches, Probe, Sighting
+from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
+from pytest_loopsafe._probes.logs import LogBook, Logged, LogProbe
+from pytest_loopsafe._probes.swallowing import Witness
+from pytest_loopsafe._rules import discover
+from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded
+from pytest_loopsafe._rules.ls401 import as_inherited
+from pytest_loopsafe._spool import wire
+from pytest_loopsafe._spool.forked import ForkedChildren
+from pytest_loopsafe._spool.writer import SpoolWriter
+from pytest_loopsafe._watch import canary
+from pytest_loopsafe._watch.finding_log import FindingLog
+from pytest_loopsafe._words.findings import Finding, LogLine, Observation, Origin
+from pytest_loopsafe._words.loops import LoopRegistry
+from pytest_loopsafe._words.rules import Ignore
+from pytest_loopsafe._words.stacks import Frame, current_stack
+
+
+class LoopsafeWarning(UserWarning):
+    """Something is wrong with the watching itself; what was found so far stands."""
+
+
+def _probes() -> tuple[Probe, ...]:
+    own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
+    by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
+    for detector in discover():
+        for probe in detector.probes:
+            by_kind.setdefault(type(probe), probe)
+    return tuple(by_kind.values())
+
+
+class Watch:
+    """Receives sightings while armed, has its detectors judge them, and keeps what they find.
+
+    Args:
+        strict: count warnings as errors.
+        ignore: rules to leave out.
+        subjects: the function under test and its arguments, each with its name.
+        adapters: what is known of libraries' clients.
+        found: told of each new finding at once, with its number; for who must not lose any.
+        written: told of each line that is logged at once, with its number.
+        entry: the end of a file's path: what is outside of its last frame in a stack is not the
+            code under test, but what called it.
+    """
+
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        ignore: Iterable[Ignore] = (),
+        subjects: Iterable[tuple[Any, str]] = (),
+        adapters: Adapters | None = None,
+        found: Callable[[int, Finding], None] | None = None,
+        written: Callable[[int, LogLine], None] = lambda number, line: None,
+        entry: str | None = None,
+    ) -> None:
+        self.loops = LoopRegistry()
+        self.logs = LogBook(written=written)
+        self.heap = HeapView(self.loops, subjects, adapters)
+        self._found = found
+        self._entry = entry
+        self._log = FindingLog(
+            strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
+        )
+        self._origins: dict[int, Origin] = {}
+        self.children = ForkedChildren()
+        self.writer: SpoolWriter | None = None
+        self._witness = Witness()
+        self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
+        self._faults: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def armed(self) -> Iterator[Patches]:
+        """See what happens for the length of a ``with`` block; yields the patches in force.
+
+        Raises:
+            BlindError: when the canary is not seen on this interpreter.
+        """
+        try:
+            with HEAP.set_aside(), PROCESS.armed(_probes(), self, canary.sing) as patches:
+                yield patches
+        finally:
+            self._witness.stop()
+            self.children.close()
+            for line in self.children.lines():
+                self.logs.put(line)
+
+    def begin_pass(self, number: int) -> None:
+        """What is seen from here on belongs to this pass (from 1)."""
+        self.loops.pass_number = number
+        PROCESS.look_again()
+
+    def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
+        """Judge what the pass left behind, and which of its errors were swallowed.
+
+        Args:
+            *errors: what left the pass. Swallowed are those that are not among them, nor behind
+                one of them.
+            thorough: whether to look at what the pass left on the heap, which costs milliseconds;
+                what is left out is seen at a later end.
+        """
+        self._log.settle(errors, self._witness.keeper)
+        self._witness.stop()  # an error that is settled need not be followed, which is not free
+        if not thorough:
+            self.logs.judge(self._log.attach)
+            return
+        # Not while judging: what finalizers do now is to be seen.
+        self.heap.collect()
+        self.logs.judge(self._log.attach)
+        PROCESS.report(self, PassEnded(self.loops.pass_number))
+
+    def end_run(self) -> None:
+        """Judge what is left when all has ended."""
+        self.heap.collect()
+        self.logs.judge(self._log.attach)
+        PROCESS.report(self, RunEnded())
+
+    def notes(self) -> tuple[str, ...]:
+        """What could not be seen."""
+        return (*self._faults, *self.heap.notes, *self.logs.notes())
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What has been found so far, in forked children too."""
+        return (*self._log.findings(), *self.children.findings())
+
+    def numbered(self) -> dict[int, Finding]:
+        """What has been found in this process, by a number that stays the same."""
+        return self._log.numbered()
+
+    def comes_from(self, origin: Origin | None) -> None:
+        """What is found in this thread, and in those that it starts, comes from there."""
+        if origin is None:
+            self._origins.pop(threading.get_ident(), None)
+        else:
+            self._origins[threading.get_ident()] = origin
+
+    def before_fork(self) -> None:
+        """Have a place ready where a forked child can write."""
+        self.children.expect()
+
+    def forked(self, parent: int) -> bool:
+        """Go on in a forked child, in writing: nobody will ask this copy for its findings.
+
+        Args:
+            parent: the parent's process id.
+        """
+        writer = self.writer = self.children.writer()
+        if writer is None:
+            return False
+        self._lock = threading.Lock()
+        self.loops.forked(parent, all_loops())
+        self._log.forked()
+        self._witness.forked()
+        self.children.forked()
+        for detector in self._detectors:
+            detector.forked()
+
+        def found(number: int, finding: Finding) -> None:
+            with suppress(OSError):  # the disk is full, say: a fault of ours is never the code's
+                writer.write("finding", key=number, finding=wire.encode(finding))
+
+        def written(number: int, line: LogLine) -> None:
+            with suppress(OSError):
+                writer.write("line", number=number, line=wire.encode(line))
+
+        self._found = found
+        self.logs = LogBook(written=written)
+        self.comes_from(Origin(os.getpid(), "forked child"))
+        return True
+
+    def observe(self, sighting: Sighting) -> None:
+        """Number new loops, and pass everything to the detectors that judge it."""
+        if isinstance(sighting, Logged):
+            self.logs.take(sighting, self.loops.pass_number)
+        elif isinstance(sighting, LoopBorn):
+            self.loops.born(sighting.loop, self._inside(current_stack()))
+            PROCESS.look_again()
+        elif isinstance(sighting, LoopRan):
+            self.loops.ran(sighting.loop, sighting.code)
+        elif isinstance(sighting, LoopClosed):
+            self.loops.closed(sighting.loop)
+        self.heap.moves_on()
+        try:
+            for detector in tuple(self._detectors):
+                if type(sighting) in detector.judges:
+                    self._consult(detector, sighting)
+        finally:
+            self.heap.moves_on()
+
+    def _consult(self, detector: Detector, sighting: Sighting) -> None:
+        try:
+            for seen in detector.observe(sighting):
+                observation = self._placed(seen)
+                if observation is None:
+                    continue
+                self._log.add(observation, self.loops.pass_number)
+                self.heap.tell(observation.about)
+                if observation.error is not None:
+                    self._witness.follow(observation.error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
+            with self._lock:
+                if detector in self._detectors:
+                    self._detectors.remove(detector)
+            codes = ", ".join(rule.code for rule in detector.rules)
+            text = (
+                f"the detector for {codes} failed and is switched off for the rest of this test: "
+                f"{type(error).__name__}: {error}. What it had found stands; please report this."
+            )
+            self._faults += (text,)
+            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
+                warnings.warn(text, LoopsafeWarning, stacklevel=2)
+
+    def _placed(self, seen: Observation) -> Observation | None:
+        """An observation with its origin, and under the rule for what a parent left."""
+        origin = self._origins.get(threading.get_ident()) or self._origin_elsewhere()
+        observation = as_inherited(seen)
+        if observation is None or origin is None:
+            return observation
+        stacks = tuple(
+            replace(stack, frames=self._inside(stack.frames))
+            for stack in observation.finding.stacks
+        )
+        finding = replace(observation.finding, origin=origin, stacks=stacks)
+        return replace(observation, finding=finding)
+
+    def _inside(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        """The frames of the code under test: in a worker, without those that brought it there."""
+        if self._entry is not None:
+            for index in range(len(frames) - 1, -1, -1):
+                if frames[index].file.endswith(self._entry):
+                    return frames[index + 1 :] or frames
+        return frames
+
+    def _origin_elsewhere(self) -> Origin | None:
+        """Where a thread without a call comes from: the one call, or else only the process."""
+        known = tuple(self._origins.copy().values())
+        calls = [origin for origin in known if origin.task is not None]
+        if len(calls) == 1:
+            return calls[0]
+        return Origin(known[0].pid, known[0].process) if known else None
+
+    def _tell(self, number: int, finding: Finding) -> None:
+        if self._found is not None:
+            self._found(number, finding)

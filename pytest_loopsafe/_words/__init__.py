@@ -1,0 +1,1 @@
+"""What all rooms speak of: a rule, a frame, a loop, a finding, what is asked for."""

@@ -1,0 +1,227 @@
+"""What was seen, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import Frame, Stack
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that the code under test logged, as text.
+
+    Attributes:
+        logger: the logger's name; ``structlog`` for structlog's loggers, which have none.
+        level: ``ERROR``, ``WARNING``, as the log has it.
+        message: the formatted message; of structlog, ``event key=value key=value``.
+        pass_number: the pass in which it was logged, from 1.
+        error: ``TypeName: text`` of the exception that was logged with it; None where none was.
+        suspect: it has the text of a cross-loop error and belongs to no finding.
+    """
+
+    logger: str
+    level: str
+    message: str
+    pass_number: int
+    error: str | None = None
+    suspect: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as JSON-able data."""
+        return {
+            "logger": self.logger,
+            "level": self.level,
+            "message": self.message,
+            "pass": self.pass_number,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which process a finding comes from, where it is another than the test's.
+
+    Attributes:
+        pid: the process.
+        process: what it is, ``worker child``.
+        task: the name of the Celery task that ran; None where none did.
+        task_id: its id.
+        invocation: which of the process's calls it was, from 1; None outside of them.
+    """
+
+    pid: int
+    process: str
+    task: str | None = None
+    task_id: str | None = None
+    invocation: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.process} {self.pid}"
+        if self.task is None:
+            return where
+        return f"call {self.invocation} in {where}: task {self.task} (id {self.task_id})"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One hazard, seen once or many times.
+
+    Attributes:
+        rule: what it is an instance of.
+        message: one sentence: what happened, in which loop, with whose object.
+        loop: the loop in which it happened; None in sync code, outside any loop.
+        home_loop: the loop that the object belongs to; None where there is none.
+        home_state: ``closed``, ``paused``, ``running`` or ``gone``, at that moment.
+        stacks: titled stacks; the first is where it happened.
+        remedy: what to do.
+        owner: how a global reaches the object, as Python to type; None where not looked for.
+        swallowed: the code under test hid the error: none of it left the pass.
+        swallowed_at: the frame that kept the error, where that is known.
+        swallowed_likely: True where `swallowed_at` was read from the source, not witnessed.
+        count: how often it was seen.
+        passes: the numbers of the passes in which it was seen, from 1.
+        severity: the rule's own, or an error under ``strict``.
+        origin: the process and the task, where it was seen in another process than the test's.
+        logged: lines that the code logged of the error, at most three, each message once.
+    """
+
+    rule: Rule
+    message: str
+    loop: LoopInfo | None
+    home_loop: LoopInfo | None
+    stacks: tuple[Stack, ...]
+    remedy: str
+    home_state: str | None = None
+    owner: str | None = None
+    swallowed: bool = False
+    swallowed_at: Frame | None = None
+    swallowed_likely: bool = False
+    count: int = 1
+    passes: tuple[int, ...] = ()
+    severity: Severity = Severity.ERROR
+    origin: Origin | None = None
+    logged: tuple[LogLine, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The rule's code, ``LS101``."""
+        return self.rule.code
+
+    @property
+    def slug(self) -> str:
+        """The rule's slug, ``cross-loop-await``."""
+        return self.rule.slug
+
+    @property
+    def site(self) -> Frame | None:
+        """Where it happened: the innermost frame of the user's own code."""
+        return self.stacks[0].site if self.stacks else None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it fails the test."""
+        return self.severity is Severity.ERROR
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON-able data, in the shape of ``--loopsafe-json``."""
+
+        def frame(one: Frame) -> dict[str, Any]:
+            return {
+                "file": one.file,
+                "line": one.line,
+                "function": one.function,
+                "code": one.code,
+                "library": one.library,
+            }
+
+        return {
+            "code": self.code,
+            "slug": self.slug,
+            "severity": str(self.severity),
+            "message": self.message,
+            "loop": self.loop.number if self.loop else None,
+            "home_loop": self.home_loop.number if self.home_loop else None,
+            "home_state": self.home_state,
+            "owner": self.owner,
+            "swallowed": self.swallowed,
+            "swallowed_at": frame(self.swallowed_at) if self.swallowed_at else None,
+            "swallowed_likely": self.swallowed_likely,
+            "logged": [line.to_json() for line in self.logged],
+            "count": self.count,
+            "passes": list(self.passes),
+            "stacks": [
+                {"title": stack.title, "frames": [frame(one) for one in stack.frames]}
+                for stack in self.stacks
+            ],
+            "remedy": self.remedy,
+            "url": self.rule.url,
+            "origin": asdict(self.origin) if self.origin else None,
+        }
+
+
+@dataclass(frozen=True)
+class ErrorKey:
+    """An exception, recognised later without being kept.
+
+    Keeping it would keep its traceback, hence frames, clients and loops: the code under test
+    would then run in another world than in production. The address alone could be handed to
+    another exception, so type and text must agree as well.
+    """
+
+    address: int
+    kind: type[BaseException]
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorKey:
+        """The key of an exception that exists now."""
+        return cls(id(error), type(error), str(error)[:200])
+
+
+class LoggedErrors(NamedTuple):
+    """A line of the log, and the keys of the exception logged with it and of all behind that."""
+
+    line: LogLine
+    keys: frozenset[ErrorKey]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a detector hands in: a finding, and what is needed to judge later who hid it.
+
+    Attributes:
+        finding: the hazard as seen.
+        error: the exception that asyncio raised for it; None where it raised nothing.
+        likely_handler: the ``except`` around the place, read from the source.
+        about: the object that the hazard is about, to find out who holds it; first, where one is
+            enough. Not kept.
+        identity: what makes it one and the same hazard; None: its place in the user's code.
+        severity: where it is another than the rule's own.
+    """
+
+    finding: Finding
+    error: BaseException | None = None
+    likely_handler: Frame | None = None
+    about: tuple[Any, ...] = ()
+    identity: object = None
+    severity: Severity | None = None
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it was raised from, groups' members included."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        pending += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions

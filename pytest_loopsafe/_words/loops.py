@@ -1,0 +1,247 @@
+"""Event loops by number. A loop is known by (process, weak reference, serial number).
+
+Never by ``id(loop)``: CPython hands a freed loop's address to the next one, which is a hazard that
+this plugin looks for (LS204), so it must not fall for it. And never by a strong reference: a loop
+kept alive cannot give its address away, and the hazard would hide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from types import CodeType
+from typing import Any
+
+from pytest_loopsafe._words.stacks import Frame, is_library
+
+
+@dataclass(frozen=True)
+class LoopInfo:
+    """What is known of a loop, without holding it.
+
+    Attributes:
+        number: 1 for the first loop made in the test, and so on; 0 and less for loops that were
+            there before the test began.
+        kind: the qualified name of its class.
+        created: the stack that made it, outermost frame first; empty where nobody saw that.
+        thread: the name of the thread that made it, or first used it.
+        pid: the process it belongs to.
+        pass_number: the pass in which it was made, from 1.
+        inherited: whether this process got it from its parent, at a fork.
+    """
+
+    number: int
+    kind: str
+    created: tuple[Frame, ...]
+    thread: str
+    pid: int
+    pass_number: int = 1
+    inherited: bool = False
+
+    def __str__(self) -> str:
+        if self.inherited:
+            return f"loop {self.number} of the parent" if self.number > 0 else "the parent's loop"
+        return f"loop {self.number}" if self.number > 0 else "a loop made before this test"
+
+
+def state_of(loop: asyncio.AbstractEventLoop) -> str:
+    """``closed``, ``running`` (in whichever thread) or ``paused`` (open, but nobody runs it)."""
+    if loop.is_closed():
+        return "closed"
+    return "running" if loop.is_running() else "paused"
+
+
+class _Entry:
+    __slots__ = ("closed", "closed_before", "info", "ran", "ref")
+
+    def __init__(self, ref: weakref.ref[asyncio.AbstractEventLoop] | None, info: LoopInfo) -> None:
+        self.ref = ref
+        self.info = info
+        self.closed = False
+        self.closed_before = 0  # the number of the next loop that was made then
+        self.ran: set[CodeType] = set()
+
+
+class LoopRegistry:
+    """The loops of one watched stretch of code, numbered in the order of their creation.
+
+    Loops may be made and used in any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[int, _Entry] = {}
+        self._infos: list[LoopInfo] = []
+        self._made = 0
+        self._entries: dict[int, _Entry] = {}
+        self._earlier = 0
+        self._pass_number = 1
+        self._of_thread = threading.local()
+
+    @property
+    def pass_number(self) -> int:
+        """The pass that this thread is in; a thread that began none is in the latest."""
+        return getattr(self._of_thread, "pass_number", self._pass_number)
+
+    @pass_number.setter
+    def pass_number(self, number: int) -> None:
+        self._pass_number = self._of_thread.pass_number = number
+
+    def forked(self, parent: int, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+        """Take note, in a forked child, that all loops there are came from its parent.
+
+        Args:
+            parent: the parent's process id.
+            loops: all loops that there are.
+        """
+        self._lock = threading.Lock()  # another thread may have held it: there is none now
+        self._infos = []  # those are the parent's to list, and to be judged there
+        for entry in self._by_id.values():
+            entry.info = replace(entry.info, inherited=True)
+            self._entries[entry.info.number] = entry
+        self.inherit(loops, parent)
+
+    def inherit(self, loops: Iterable[asyncio.AbstractEventLoop], parent: int) -> None:
+        """Take note that these loops were made in the process's parent."""
+        for loop in loops:
+            info = replace(self.of(loop), pid=parent, inherited=True)
+            self._by_id[id(loop)].info = info
+
+    def count_from(self, made: int) -> None:
+        """Number the loops to come as if so many had been made: siblings' numbers stay unique."""
+        self._made = max(self._made, made)
+
+    def born(self, loop: asyncio.AbstractEventLoop, created: tuple[Frame, ...]) -> LoopInfo:
+        """Number a loop that has just been made."""
+        with self._lock:
+            entry = self._by_id.get(id(loop))
+            if entry is not None and entry.ref is not None and entry.ref() is loop:
+                return entry.info  # a class whose __init__ calls its base's: one birth
+            self._made += 1
+            info = self._describe(loop, self._made, created)
+            self._infos.append(info)
+            self._enter(loop, info)
+            return info
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> LoopInfo:
+        """The loop's number; one that nobody saw being made is from before the test."""
+        with self._lock:
+            entry = self._by_id.get(id(loop))
+            if entry is not None and (entry.ref is None or entry.ref() is loop):
+                return entry.info
+            info = self._describe(loop, -self._earlier, ())
+            self._earlier += 1
+            self._enter(loop, info)
+            return info
+
+    def ran(self, loop: asyncio.AbstractEventLoop, code: CodeType) -> None:
+        """Note what a loop was given to run: code that runs again in a later loop had a chance."""
+        self.of(loop)
+        with self._lock:
+            self._by_id[id(loop)].ran.add(code)
+
+    def closed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that a loop was closed."""
+        self.of(loop)
+        with self._lock:
+            entry = self._by_id[id(loop)]
+            entry.closed, entry.closed_before = True, self._made + 1
+
+    def is_closed(self, info: LoopInfo) -> bool:
+        """Whether a loop was closed, also one that is gone by now."""
+        with self._lock:
+            entry = self._entries.get(info.number)
+            return entry is not None and entry.closed
+
+    def rerun_since(self, info: LoopInfo) -> LoopInfo | None:
+        """The last of the later loops that ran what this one had run, or None.
+
+        Of one that is closed, those that were made after its end: it may have lived beside others.
+        Those of later passes did: a pass is a call of the same code. Within a pass, what was given
+        to ``run_until_complete`` tells, where it is the user's own.
+        """
+        with self._lock:
+            entry = self._entries.get(info.number)
+            if entry is None:
+                return None
+            own = {code for code in entry.ran if not is_library(code.co_filename)}
+            for later in reversed(self._infos):
+                if later.number <= info.number or later.number < entry.closed_before:
+                    break
+                other = self._entries[later.number]
+                if other.ran and (later.pass_number > info.pass_number or own & other.ran):
+                    return later
+        return None
+
+    def named(self, thing: Any) -> str | None:
+        """``loop 1`` for a loop, ``id of loop 1`` for the ``id()`` of one, None for all else."""
+        if issubclass(type(thing), asyncio.AbstractEventLoop):  # never ask a proxy
+            return str(self.of(thing))
+        if type(thing) is int:
+            with self._lock:
+                entry = self._by_id.get(thing)
+            return f"id of {entry.info}" if entry is not None else None
+        return None
+
+    def made(self) -> tuple[LoopInfo, ...]:
+        """All loops made during the test, in order."""
+        with self._lock:
+            return tuple(self._infos)
+
+    def made_after(self, number: int) -> tuple[LoopInfo, ...]:
+        """The loops made after the one with this number, in order."""
+        with self._lock:
+            return tuple(info for info in self._infos if info.number > number)
+
+    def forget(self, keep: int) -> None:
+        """Let go of what is known of loops that are gone, but for the last ones.
+
+        For processes that run for days: there each loop would leave its stack behind.
+
+        Args:
+            keep: how many of the last loops to remember in any case.
+        """
+        with self._lock:
+            if len(self._infos) <= 2 * keep:
+                return
+            old, last = self._infos[:-keep], self._infos[-keep:]
+            kept = [info for info in old if self._exists(info)]
+            for info in set(old).difference(kept):
+                del self._entries[info.number]
+            self._by_id = {
+                address: entry
+                for address, entry in self._by_id.items()
+                if entry.info.number in self._entries
+            }
+            self._infos = kept + last
+
+    def _exists(self, info: LoopInfo) -> bool:
+        ref = self._entries[info.number].ref
+        return ref is None or ref() is not None
+
+    def alive(self) -> list[asyncio.AbstractEventLoop]:
+        """The loops that still exist. For the moment only: do not keep the list."""
+        with self._lock:
+            return [
+                loop
+                for entry in self._by_id.values()
+                if entry.ref is not None and (loop := entry.ref()) is not None
+            ]
+
+    def _enter(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
+        try:
+            ref = weakref.ref(loop)
+        except TypeError:  # a loop class with __slots__ and no __weakref__: known by address only
+            ref = None
+        self._by_id[id(loop)] = self._entries[info.number] = _Entry(ref, info)
+
+    def _describe(
+        self, loop: asyncio.AbstractEventLoop, number: int, created: tuple[Frame, ...]
+    ) -> LoopInfo:
+        kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        thread = threading.current_thread().name
+        return LoopInfo(number, kind, created, thread, os.getpid(), self.pass_number)

@@ -1,0 +1,344 @@
+"""Reading stacks: of the code that runs now, and of a task that is suspended.
+
+Nothing here keeps a frame alive. A frame object holds its locals, these hold clients, and clients
+hold loops; so a stack is copied at once into plain data (file, line, function), and the source
+line is looked up only when somebody prints it.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import gc
+import linecache
+import sys
+import sysconfig
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import CO_ASYNC_GENERATOR, CO_OPTIMIZED
+from pathlib import Path
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+
+_OWN = str(Path(__file__).parent.parent) + "/"
+_LIBRARY = (
+    "<frozen",
+    _OWN,
+    *{
+        str(Path(path)) + "/"
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        if (path := sysconfig.get_paths().get(name))
+    },
+)
+_LIBRARY_PARTS = ("/site-packages/", "/dist-packages/")
+
+MAX_FRAMES = 60
+"""A stack keeps its innermost frames only: beyond this many, nobody reads on."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of a stack.
+
+    Attributes:
+        file: the absolute path, or what stands for one (``<string>``).
+        line: the line number, from 1.
+        function: the qualified name of the function.
+        first_line: where the function begins; it tells two functions of one name apart.
+    """
+
+    file: str
+    line: int
+    function: str
+    first_line: int = 0
+
+    @property
+    def code(self) -> str:
+        """The source line, stripped; empty where there is no source."""
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def library(self) -> bool:
+        """True for the standard library and installed packages, False for the user's own code."""
+        return is_library(self.file)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A titled stack, outermost frame first, as in a traceback."""
+
+    title: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def site(self) -> Frame | None:
+        """The innermost frame of the user's own code, else the innermost of all."""
+        for frame in reversed(self.frames):
+            if not frame.library:
+                return frame
+        return self.frames[-1] if self.frames else None
+
+
+def is_own(file: str) -> bool:
+    """Whether a file belongs to this package; recipes are the user's, who may as well copy them."""
+    return file.startswith(_OWN) and not file.endswith("/recipes.py")
+
+
+def is_stdlib(file: str) -> bool:
+    """Whether a file belongs to the interpreter itself."""
+    return is_library(file) and not any(part in file for part in _LIBRARY_PARTS)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_library(file: str) -> bool:
+    """Whether a file belongs to the interpreter or to an installed package."""
+    return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)
+
+
+def module_file(name: str) -> str:
+    """The file of a loaded module; of one that has none, what stands for the interpreter."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file if isinstance(file, str) else "<frozen"
+
+
+def _frame(code: CodeType, line: int | None) -> Frame:
+    return Frame(
+        code.co_filename, line or code.co_firstlineno, code.co_qualname, code.co_firstlineno
+    )
+
+
+def handler_frame(code: CodeType, offset: int) -> Frame:
+    """The ``except`` of a code object, from the offset that ``sys.monitoring`` gives for it.
+
+    The offset is that of the handler's first instruction, ``PUSH_EXC_INFO``, which belongs to no
+    source line of its own; the one after it (an instruction is two bytes) is the ``except``.
+    """
+    offset += 2
+    line = None
+    for start, end, number in code.co_lines():
+        if start <= offset < end:
+            line = number
+            break
+    return _frame(code, line)
+
+
+def _is_scaffolding(file: str) -> bool:
+    """Our own frames and pytest's: who called the test is not a part of what went wrong."""
+    return is_own(file) or "/_pytest/" in file or "/pluggy/" in file
+
+
+def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
+    """The stack of the running code (or from `start` outwards), outermost first.
+
+    Frames of this package are left out, and all that lies outside the test: pytest's and
+    pluggy's frames, and the launcher below them.
+    """
+    frame: FrameType | None = start if start is not None else sys._getframe(1)
+    frames: list[Frame] = []
+    while frame is not None and len(frames) < MAX_FRAMES:
+        code = frame.f_code
+        if "/_pytest/" in code.co_filename:
+            break
+        if not _is_scaffolding(code.co_filename):
+            frames.append(_frame(code, frame.f_lineno))
+        frame = frame.f_back
+    frames.reverse()
+    return tuple(frames)
+
+
+def stack_here() -> tuple[Frame, ...]:
+    """The running code's stack; where a task has none of the user's frames, its waiter's before it.
+
+    ``gather(client.close(), ...)`` makes a task of each of its arguments. Such a task runs library
+    code alone, and the line that a reader looks for is in the task that waits for it.
+    """
+    frames = current_stack(sys._getframe(1))
+    own = frames[_task_begins(frames) :]
+    task = _cpython.current_task()
+    if task is None or any(not frame.library for frame in own):
+        return frames
+    return waiters_frames(task) + own
+
+
+def _task_begins(frames: tuple[Frame, ...]) -> int:
+    for index in range(len(frames) - 1, -1, -1):
+        if frames[index].function == "Handle._run":
+            return index + 1
+    return 0
+
+
+def waiters_frames(task: Any) -> tuple[Frame, ...]:
+    """The frames of the tasks that wait for a task, up to the first with code of the user's."""
+    found: tuple[Frame, ...] = ()
+    for _ in range(5):
+        task = _cpython.awaiter_of(task)
+        if task is None:
+            break
+        frames, _ = suspended_frames(task.get_coro())
+        found = describe_frames(frames) + found
+        if any(not frame.library for frame in found):
+            break
+    return found
+
+
+def live_frames() -> list[FrameType]:
+    """The live frames of the running code, outermost first, ours left out. Not to be kept."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and "/_pytest/" not in frame.f_code.co_filename:
+        if not _is_scaffolding(frame.f_code.co_filename):
+            frames.append(frame)
+        frame = frame.f_back
+    frames.reverse()
+    return frames
+
+
+def local_variables(frame: FrameType) -> dict[str, Any]:
+    """A copy of a frame's local variables that leaves nothing behind.
+
+    Before 3.13 a frame keeps the dictionary that ``f_locals`` gives, and with it whatever the
+    variables held at that moment, for as long as the function runs: the code under test would no
+    longer free what it frees in production. So it is emptied again, unless somebody else has it
+    (the code's own ``locals()`` is the same dictionary) or it is a module's or a class's namespace.
+    """
+    variables = frame.f_locals
+    copied = dict(variables)
+    if (
+        sys.version_info < (3, 13)
+        and frame.f_code.co_flags & CO_OPTIMIZED
+        and sys.getrefcount(variables) <= _NOBODY_ELSE
+    ):
+        variables.clear()
+    return copied
+
+
+def first_argument(frame: FrameType) -> Any:
+    """The first argument of a function that runs in a frame, a method's own object; or None."""
+    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    return local_variables(frame).get(names[0]) if names else None
+
+
+_NOBODY_ELSE = 3
+"""References to a dictionary of local variables: the frame's, our variable's, the argument's."""
+
+
+def stores_shared(code: CodeType, line: int) -> bool:
+    """Whether a line of code puts something where others find it: a global, attribute or item."""
+    for instruction in dis.get_instructions(code):
+        number = instruction.positions.lineno if instruction.positions else None
+        if number == line and instruction.opname in _SHARING:
+            return True
+    return False
+
+
+_SHARING = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR", "STORE_SUBSCR")
+
+
+def suspended_chain(awaitable: object) -> Iterator[object]:
+    """Follow what a suspended coroutine awaits, from the coroutine down to what it waits for.
+
+    Each coroutine, generator and async generator names the next one: ``cr_await``,
+    ``gi_yieldfrom``, ``ag_await``. Between them lie objects of C types that name nothing
+    (``coroutine_wrapper``, ``async_generator_asend``, ``anext_awaitable``, an iterator of a
+    foreign type); there the collector's view of what they refer to goes on. The chain ends at an
+    object with nothing to follow: for an awaited future that is its C iterator.
+    """
+    seen: set[int] = set()
+    current: object | None = awaitable
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = _next_link(current)
+
+
+_LINKS = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+
+
+def _next_link(link: object) -> object | None:
+    for frame, inner in _LINKS:
+        if hasattr(type(link), frame):
+            following: object | None = getattr(link, inner, None)
+            return following
+    referents: list[object] = gc.get_referents(link)
+    return next((one for one in referents if _is_link(type(one))), None)
+
+
+def _is_link(kind: type) -> bool:
+    # A coroutine compiled by Cython (all of asyncpg's) is of a type of its own, with cr_frame.
+    return kind in _LINK_TYPES or kind.__name__ in _C_LINKS or hasattr(kind, "cr_frame")
+
+
+_LINK_TYPES = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_C_LINKS = frozenset({"async_generator_asend", "async_generator_athrow", "anext_awaitable"})
+"""Types without a name in Python: what ``__anext__()``, ``athrow()`` and ``anext(_, x)`` give."""
+
+
+def suspended_frames(awaitable: object) -> tuple[list[FrameType], object]:
+    """The live frames of a suspended coroutine, outermost first, and what the last one awaits.
+
+    The frames are for the caller's eyes only: whoever keeps one keeps all that it refers to.
+    """
+    frames: list[FrameType] = []
+    last: object = awaitable
+    for link in suspended_chain(awaitable):
+        last = link
+        for name, _ in _LINKS:
+            frame = getattr(link, name, None)
+            if isinstance(frame, FrameType):
+                frames.append(frame)
+                break
+    return frames, last
+
+
+def describe_frames(frames: list[FrameType]) -> tuple[Frame, ...]:
+    """Copy live frames into plain data, leaving our own out."""
+    return tuple(
+        _frame(frame.f_code, frame.f_lineno)
+        for frame in frames
+        if not is_own(frame.f_code.co_filename)
+    )
+
+
+def summary_frames(extracted: Any) -> tuple[Frame, ...]:
+    """Frames from a ``traceback.StackSummary``, as asyncio keeps one in debug mode."""
+    return tuple(
+        Frame(entry.filename, entry.lineno or 0, entry.name)
+        for entry in extracted or ()
+        if not _is_scaffolding(entry.filename)
+    )
+
+
+def in_finalizer(frames: list[FrameType]) -> bool:
+    """Whether the running code was entered by the collector, not by the program.
+
+    Three ways in: ``__del__``; a weak reference's callback; and a suspended coroutine or generator
+    that is collected, whose ``finally`` blocks then run with GeneratorExit in the air.
+    """
+    error: BaseException | None = sys.exception()
+    while error is not None:
+        # In an async generator it is somebody's aclose(): the loop's at its end, or aclosing()'s.
+        if isinstance(error, GeneratorExit) and not any(
+            frame.f_code.co_flags & CO_ASYNC_GENERATOR for frame in frames
+        ):
+            return True
+        error = error.__context__
+    return any(_is_finalizer(frame) for frame in frames)
+
+
+def _is_finalizer(frame: FrameType) -> bool:
+    code = frame.f_code
+    if code.co_name == "__del__":
+        return True
+    if code.co_filename == weakref.finalize.__call__.__code__.co_filename:
+        return True
+    names = code.co_varnames[: code.co_argcount]
+    if len(names) == 1 or (len(names) == 2 and names[0] in ("self", "cls")):
+        argument = local_variables(frame).get(names[-1])
+        return isinstance(argument, weakref.ref) and argument() is None
+    return False

@@ -1,0 +1,111 @@
+"""The inside of a worker: Celery's signals drive a recorder in each process that runs tasks.
+
+Detectors are armed in the process that runs the tasks and only there: with the prefork pool right
+after the fork, before the user's ``worker_process_init`` handlers, so that a loop which these make
+is the child's own and one that was there before is the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from pytest_loopsafe._spool.writer import SpoolError
+from pytest_loopsafe._workers.recording import Recorder
+
+VARIABLE = "LOOPSAFE_SPOOL"
+
+_ENTRY = os.path.join("celery", "app", "trace.py")
+"""The file of Celery's that calls a task."""
+
+
+class Invocations:
+    """Connects Celery's signals to this process's recorder.
+
+    Args:
+        folder: the spool.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._main = os.getpid()
+        self._recorder: Recorder | None = None
+        self._prefork = True
+
+    def install(self) -> None:
+        """Listen from now on, for as long as this process and its children live."""
+        os.register_at_fork(after_in_child=self._forked)
+        for signal, handler in (
+            (signals.worker_init, self._worker_init),
+            (signals.worker_process_shutdown, self._exit),
+            (signals.worker_shutdown, self._exit),
+            (signals.task_prerun, self._prerun),
+            (signals.task_postrun, self._postrun),
+            (signals.before_task_publish, self._published),
+        ):
+            signal.connect(handler, weak=False)
+
+    def _worker_init(self, sender: Any = None, **_: Any) -> None:
+        """The main process is about to start: it runs tasks itself unless it forks for them."""
+        pool = getattr(sender, "pool_cls", None)
+        module = getattr(pool, "__module__", str(pool))
+        self._prefork = "prefork" in module or "processes" in module
+        if not self._prefork:
+            self._start("worker")
+
+    def _forked(self) -> None:
+        if self._recorder is not None:
+            self._recorder.abandon()
+            self._recorder = None
+        if self._prefork and os.getppid() == self._main:
+            self._start("worker child", forked_from=self._main)
+
+    def _start(self, role: str, forked_from: int | None = None) -> None:
+        try:
+            self._recorder = Recorder(self._folder, role, forked_from, entry=_ENTRY)
+            self._recorder.arm()
+        except SpoolError as error:
+            # A worker must not die of it: it serves people, and this is a watcher's trouble.
+            sys.stderr.write(f"pytest-loopsafe: {error}. This worker is not watched.\n")
+
+    def _prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
+        if self._recorder is not None:
+            self._recorder.began(str(getattr(task, "name", task)), task_id)
+
+    def _postrun(self, retval: Any = None, state: Any = None, **_: Any) -> None:
+        if self._recorder is not None:
+            error = retval if isinstance(retval, BaseException) else None
+            self._recorder.ended(str(state), error)
+
+    def _published(self, sender: Any = None, headers: Any = None, **_: Any) -> None:
+        if self._recorder is not None and headers and "id" in headers:
+            self._recorder.published(str(sender), str(headers["id"]), headers.get("eta"))
+
+    def _exit(self, **_: Any) -> None:
+        if self._recorder is not None:
+            self._recorder.exit()
+            self._recorder = None
+
+
+def install_from_environment() -> None:
+    """Watch this worker, if ``LOOPSAFE_SPOOL`` says where to write.
+
+    Raises:
+        SystemExit: the variable names no folder that can be written to; the worker would else
+            run for days and leave nothing.
+    """
+    if not os.environ.get(VARIABLE):
+        sys.stderr.write(f"pytest-loopsafe: {VARIABLE} is not set: this worker is not watched.\n")
+        return
+    folder = Path(os.environ[VARIABLE]).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"{VARIABLE}={folder}: no such folder: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise SystemExit(f"{VARIABLE}={folder}: cannot be written to")
+    Invocations(folder).install()
