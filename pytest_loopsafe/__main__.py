@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_loopsafe._report.rendering import count, render_report
-from pytest_loopsafe._report.report import LoopReport
+from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._spool.reader import SpoolReader
 from pytest_loopsafe._spool.writer import SpoolError
 
@@ -54,14 +54,15 @@ def _report(folder: str, *, verbose: bool, as_json: bool) -> int:
     if not reader.processes:
         sys.stderr.write(_NOTHING.format(folder=folder))
         return 2
-    report = LoopReport(reader.findings, reader.loops, "celery")
     suspects = dict.fromkeys(
         f"logged, and part of no finding: {line.logger} {line.level} {line.message}"
         + (f" ({line.error})" if line.error else "")
         for line in reader.lines()
         if line.suspect
     )
-    report.notes = (*reader.deaths(), *suspects, *reader.notes())
+    notes = (*reader.deaths(), *suspects, *reader.notes())
+    contents = Contents(reader.findings(), reader.loops(), schedule="celery", notes=notes)
+    report = LoopReport(lambda: contents)
     if as_json:
         calls = [
             {

@@ -6,8 +6,11 @@ globals, a class, the context of a thread. The first arrival at each is the shor
 there.
 
 What holds an object only while the test runs is no answer: frames, tracebacks, pytest's objects,
-our own. A search may have to read the whole heap (some 60 ms for a million objects) a few times, so
-it is made only when something that should be dead is alive, and it is bounded in time.
+our own.
+
+It is first asked what the user's own globals hold, which one walk tells for all questions of a
+moment. Only for what they do not hold the whole heap is read (some 60 ms for a million objects),
+level by level. Both are bounded by counts: a busy machine gives the same answer.
 """
 
 from __future__ import annotations
@@ -16,8 +19,7 @@ import asyncio
 import gc
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from types import (
@@ -35,9 +37,6 @@ from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
 from pytest_loopsafe._graph.referrers import Referrers
 from pytest_loopsafe._words.stacks import is_library, is_own, local_variables, module_file
-
-SECONDS = 1.0
-"""How long one search may take."""
 
 _MAX_OWNERS = 8
 _MAX_NODES = 50_000
@@ -59,6 +58,7 @@ class Owner:
 
     Attributes:
         path: Python that leads to the object, ``app.db.client._pool[0]._loop``.
+        start: where the path is written from, ``app.db``.
         root: where the path begins: the name in the user's code, ``app.db.client``.
         own: whether it begins in the user's own code, not in a library.
         subject: whether it begins in the function under test itself (its closure, an argument).
@@ -67,6 +67,7 @@ class Owner:
     """
 
     path: str
+    start: str
     root: str
     own: bool
     subject: bool
@@ -96,32 +97,33 @@ class OwnerSearch:
     Args:
         name_loop: names loops, and numbers that are ``id()`` of loops, where they are keys.
         subjects: functions whose closures and arguments count as owners, each with its name.
-        seconds: how long one search may take.
-        thaw: called before the whole heap is read.
     """
 
     def __init__(
         self,
         name_loop: links.NameLoop = lambda thing: None,
         subjects: Iterable[tuple[Any, str]] = (),
-        seconds: float = SECONDS,
-        thaw: Callable[[], object] = lambda: None,
     ) -> None:
         self._name_loop = name_loop
-        self._seconds = seconds
         subjects = tuple(subjects)
         self._roots = _roots(subjects)
         users = (vars(module) for name, module in _modules() if _is_users(name))
-        self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked, thaw)
+        self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked)
 
-    def owners(self, *targets: Any, ignore: Iterable[object] = ()) -> Owners:
+    def owners(self, *targets: Any, ignore: Iterable[object] = (), thorough: bool = True) -> Owners:
         """Find who holds any of `targets`; from each owner the path to the nearest of them.
 
         Args:
             *targets: objects that the collector tracks.
             ignore: containers of the caller's that refer to them.
+            thorough: whether to read the whole heap where the user's own globals hold none.
         """
-        end = time.perf_counter() + self._seconds
+        own = self._search(targets, ignore, read=False)
+        if own.found or not thorough:
+            return own
+        return self._search(targets, ignore, read=True)
+
+    def _search(self, targets: tuple[Any, ...], ignore: Iterable[object], *, read: bool) -> Owners:
         nodes: list[Any] = list(targets)  # the objects reached, and for each the one it leads to
         towards: list[int] = [-1] * len(nodes)
         ignored = {id(nodes), id(targets), *map(id, ignore)}
@@ -131,13 +133,15 @@ class OwnerSearch:
         stopped = None
         while level and stopped is None and len(found) < _MAX_OWNERS:
             begin = len(nodes)
-            found += self._ascend(nodes, towards, level, seen, ignored, end)
+            found += self._ascend(nodes, towards, level, seen, ignored, read=read)
             level = range(begin, len(nodes))
-            if time.perf_counter() > end:
-                stopped = f"the search for owners stopped after {self._seconds:g} s"
+            if read and self._referrers.exhausted and level:
+                stopped = f"the search for owners stopped after {self._referrers.reads} readings"
             elif len(nodes) > _MAX_NODES:
                 stopped = f"the search for owners stopped after {_MAX_NODES} objects"
         found.sort(key=lambda owner: not owner.own)
+        if self._referrers.cut_short and not found:
+            stopped = stopped or "the user's globals hold more than a search for owners looks at"
         return Owners(tuple(found[:_MAX_OWNERS]), stopped)
 
     def _ascend(
@@ -147,13 +151,14 @@ class OwnerSearch:
         level: range,
         seen: set[int],
         ignored: set[int],
-        end: float,
+        *,
+        read: bool,
     ) -> list[Owner]:
         """Go on by one level: add what holds its nodes; return the owners among that."""
         found: list[Owner] = []
         arrived: set[tuple[int, int]] = set()
         held: set[int] = set()
-        for referrer, index in self._holders(nodes, level, ignored, end):
+        for referrer, index in self._holders(nodes, level, ignored, read=read):
             held.add(index)
             root = self._roots.get(id(referrer)) or _class_root(referrer)
             if root is not None:
@@ -166,21 +171,21 @@ class OwnerSearch:
                 seen.add(id(referrer))
                 nodes.append(referrer)
                 towards.append(index)
-        if time.perf_counter() < end:  # else not all has been asked for
+        if read and not self._referrers.exhausted:  # else not all has been asked for
             for index in level:
                 if index not in held:
                     found += self._hidden(nodes, towards, index)
         return found
 
     def _holders(
-        self, nodes: list[Any], level: range, ignored: set[int], end: float
+        self, nodes: list[Any], level: range, ignored: set[int], *, read: bool
     ) -> list[tuple[Any, int]]:
         """What refers to the nodes of a level: (referrer, index of the node)."""
-        found = self._referrers.of(nodes, level, ignored, end)
+        found = self._referrers.of(nodes, level, ignored, read=read)
         # A thread-local's dictionary is held by the thread's state, in C, and by nothing else.
         held = {index for _, index in found}
         bare = [index for index in level if type(nodes[index]) is dict and index not in held]
-        if bare and time.perf_counter() < end:
+        if bare and read:
             found += _thread_locals({id(nodes[index]): index for index in bare})
         return found
 
@@ -208,7 +213,7 @@ class OwnerSearch:
         if not root.subject and is_a(chain[0], dict | type):  # a module or a class: its name
             position = 2 if type(chain[0]) is dict else 3
             begin = links.write(chain[:position], root.text, self._name_loop)
-        return Owner(_readable(path), begin, root.own, root.subject, root.hidden, chain)
+        return Owner(_readable(path), root.text, begin, root.own, root.subject, root.hidden, chain)
 
 
 def _modules() -> list[tuple[str, ModuleType]]:

@@ -11,14 +11,13 @@ the walk has met is held by nobody else. Only for one that has more the whole he
 answers are those of the collector, whatever the walk has missed.
 
 What is known is true for as long as nothing else runs: an index is made for one moment, and holds
-what it speaks of.
+what it speaks of. Its bounds are counts: on a busy machine it answers the same.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FrameType, ModuleType
@@ -26,10 +25,11 @@ from typing import Any
 
 from pytest_loopsafe._graph.kinds import is_mass
 
-_MAX_WALKED = 50_000
-_WALK_SECONDS = 0.2
+_MAX_WALKED = 100_000
+_MAX_READS = 40
+"""How often the whole heap may be read at one moment (60 ms each on a million objects)."""
 _MAX_HELD = 10_000
-"""What holds more than that is a mass of data, and would take the walk's time for itself."""
+"""What holds more than that is a mass of data, and would take the walk for itself."""
 
 _CHUNK = 200
 
@@ -56,18 +56,13 @@ class Referrers:
     Args:
         roots: where the walk begins: the globals of the user's modules, and what the test named.
         enters: whether the walk goes on from an object.
-        thaw: called before the whole heap is read.
     """
 
     def __init__(
-        self,
-        roots: Iterable[Any] = (),
-        enters: Callable[[Any], bool] = lambda thing: True,
-        thaw: Callable[[], object] = lambda: None,
+        self, roots: Iterable[Any] = (), enters: Callable[[Any], bool] = lambda thing: True
     ) -> None:
         self._roots = list({id(one): one for one in roots}.values())  # each is walked once
         self._enters = enters
-        self._thaw = thaw
         self._walked: list[Any] = []
         self._entered: set[int] = set()
         self._holders: dict[int, list[int]] = {}  # of an id(): positions in _walked
@@ -76,9 +71,13 @@ class Referrers:
         self._kept: Counter[int] = Counter()  # references that _read has made
         self.own: set[int] = {id(self._roots), id(self._walked)}
         """The ``id()`` of containers of ours, which a reading of the heap finds too."""
+        self.reads = 0
+        """How often the whole heap has been read."""
+        self.cut_short = False
+        """Whether the walk ended at its bound."""
 
     def of(
-        self, things: Sequence[Any], indexes: Sequence[int], ignored: set[int], end: float
+        self, things: Sequence[Any], indexes: Sequence[int], ignored: set[int], *, read: bool
     ) -> list[tuple[Any, int]]:
         """What refers to some of a sequence of objects: pairs of a referrer and an index.
 
@@ -88,28 +87,37 @@ class Referrers:
             things: objects that the collector tracks.
             indexes: which of them.
             ignored: the ``id()`` of containers of the caller's.
-            end: the time (of ``perf_counter``) after which not all needs to be found.
+            read: whether to read the whole heap for those that the walk has not met all holders of;
+                else what the walk has met has to do.
         """
         if not self._walked:
             self._walk()
-        unknown = [
-            index
-            for index in indexes
-            if id(things[index]) not in self._read and not self._is_complete(things, index)
-        ]
-        for begin in range(0, len(unknown), _CHUNK):
-            self._read_heap(things, unknown[begin : begin + _CHUNK], ignored)
-            if time.perf_counter() > end:
-                break
+        if read:
+            unknown = [
+                index
+                for index in indexes
+                if id(things[index]) not in self._read and not self._is_complete(things, index)
+            ]
+            for begin in range(0, len(unknown), _CHUNK):
+                if self.reads >= _MAX_READS:
+                    break
+                self._read_heap(things, unknown[begin : begin + _CHUNK], ignored)
         # Only now: while the heap is read, such pairs would be found among the referrers.
         found: list[tuple[Any, int]] = []
         for index in indexes:
             key = id(things[index])
-            if key in self._complete:
-                found += [(self._walked[position], index) for position in self._holders[key]]
+            if key in self._read:
+                found += [(one, index) for one in self._read[key]]
             else:
-                found += [(one, index) for one in self._read.get(key, ())]
+                found += [
+                    (self._walked[position], index) for position in self._holders.get(key, ())
+                ]
         return found
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the heap may not be read any more."""
+        return self.reads >= _MAX_READS
 
     def _is_complete(self, things: Sequence[Any], index: int) -> bool:
         """Whether the walk has met all references to an object."""
@@ -128,13 +136,15 @@ class Referrers:
 
         What has been noted stays true where a bound ends the walk: the counts do not agree then.
         """
-        end = time.perf_counter() + _WALK_SECONDS
         closed = {id(vars(module)) for module in _modules()}
         closed.difference_update(map(id, self._roots))
         pending: deque[Any] = deque(self._roots)
         seen = set(map(id, pending))
         holders = self._holders
-        while pending and len(self._walked) < _MAX_WALKED and time.perf_counter() < end:
+        while pending:
+            if len(self._walked) >= _MAX_WALKED:
+                self.cut_short = True
+                return
             holder = pending.popleft()
             if is_mass(holder, _MAX_HELD):
                 continue
@@ -154,7 +164,7 @@ class Referrers:
 
     def _read_heap(self, things: Sequence[Any], indexes: list[int], ignored: set[int]) -> None:
         """Ask the collector, which reads the whole heap for it."""
-        self._thaw()
+        self.reads += 1
         objects = [things[index] for index in indexes]
         # On 3.13 the collector also finds the tuple of its own arguments: the mark tells it.
         mark = object()

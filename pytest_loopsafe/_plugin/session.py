@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pytest_loopsafe._words.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters.base import Adapter
+    from pytest_loopsafe._report.report import LoopReport
 
 _RUNNERS = frozenset({"loopsafe_runner", "loopsafe_celery"})
 _RUNS = pytest.StashKey[list[Any]]()
@@ -91,20 +93,11 @@ class LoopsafeSession:
         from pytest_loopsafe._watch.watch import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
-        watching = Watch(strict=base.strict, ignore=base.ignore, adapters=Adapters(self.adapters))
-        audited = _Audited(watching)
-        self.started(item, audited)
-        with watching.armed():
-            try:
-                result = yield
-            except BaseException as error:
-                watching.end_pass(error)
-                raise
-            else:
-                watching.end_pass()
-            finally:
-                watching.end_run()
-        audited.report.raise_for_errors()
+        watch = Watch(strict=base.strict, ignore=base.ignore, adapters=Adapters(self.adapters))
+        with watch.as_one_pass() as report:
+            self.started(item, _Audited(report))
+            result = yield
+        report.raise_for_errors()
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -192,13 +185,11 @@ def _as_data(item: pytest.Item, outcome: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
 class _Audited:
     """One test watched as it stands, in the shape of a run."""
 
-    def __init__(self, watching: Any) -> None:
-        from pytest_loopsafe._report.report import LoopReport
-
-        self.report = LoopReport(watching.findings, watching.loops.made, logs=watching.logs)
+    report: LoopReport
 
 
 def async_fixture(item: pytest.Item) -> str | None:

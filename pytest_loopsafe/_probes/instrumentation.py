@@ -249,8 +249,14 @@ class Instrumentation:
         Judging a sighting may itself call asyncio (a ``repr``, a collection that runs
         finalizers): what that emits, in the same thread, is our own doing and is dropped.
         """
-        for observer in self._observers:
-            self.report(observer, sighting)
+        if getattr(self._busy, "now", False):
+            return
+        self._busy.now = True
+        try:
+            for observer in self._observers:
+                observer.observe(sighting)
+        finally:
+            self._busy.now = False
 
     def _before_fork(self) -> None:
         for observer in self._observers:
@@ -276,15 +282,14 @@ class Instrumentation:
         if patches is not None:
             patches.look_again()
 
-    def report(self, observer: Observer, sighting: Sighting) -> None:
-        """Hand a sighting to one observer, deaf meanwhile to what its judging causes here."""
-        if getattr(self._busy, "now", False):
-            return
-        self._busy.now = True
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Do not hear, in this thread, what judging itself causes."""
+        before, self._busy.now = getattr(self._busy, "now", False), True
         try:
-            observer.observe(sighting)
+            yield
         finally:
-            self._busy.now = False
+            self._busy.now = before
 
 
 class Probes(Protocol):

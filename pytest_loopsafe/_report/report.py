@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_loopsafe._probes.logs import LogBook
-from pytest_loopsafe._report.rendering import render_lines, render_report
+from pytest_loopsafe._report.rendering import count, render_lines, render_report
 from pytest_loopsafe._words.findings import Finding, LogLine, Origin
 from pytest_loopsafe._words.loops import LoopInfo
 
@@ -30,42 +29,69 @@ class PassOutcome:
     origin: Origin | None = None
 
 
+@dataclass(frozen=True)
+class Contents:
+    """All that a report says, as data."""
+
+    findings: tuple[Finding, ...] = ()
+    loops: tuple[LoopInfo, ...] = ()
+    logs: tuple[LogLine, ...] = ()
+    logs_lost: int = 0
+    schedule: str | None = None
+    passes: tuple[PassOutcome, ...] = ()
+    notes: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()
+
+
 class LoopReport:
     """The loops, findings and results of a run or a watch.
 
-    Inside ``with watch() as report`` it is live: it shows what has been found so far.
+    Inside ``with watch() as report`` it is live: it shows what has been found so far. Once that has
+    ended, nothing in it changes any more.
     """
 
-    def __init__(
-        self,
-        findings: Callable[[], tuple[Finding, ...]],
-        loops: Callable[[], tuple[LoopInfo, ...]],
-        schedule: str | None = None,
-        logs: LogBook | None = None,
-    ) -> None:
-        self._findings = findings
-        self._loops = loops
-        self._logs = logs if logs is not None else LogBook()
-        self.schedule = schedule
-        self.passes: tuple[PassOutcome, ...] = ()
-        self.notes: tuple[str, ...] = ()
-        self.verdict: tuple[str, ...] = ()
-        """What `assert_rebinds` has to say, in lines; empty for a plain run."""
+    def __init__(self, look: Callable[[], Contents]) -> None:
+        self._look = look
+
+    def close(self, **changes: Any) -> None:
+        """Keep what there is now, with these fields of `Contents` changed."""
+        contents = replace(self._look(), **changes)
+        self._look = lambda: contents
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, in the order in which they were first seen."""
-        return self._findings()
+        return self._look().findings
 
     @property
     def loops(self) -> tuple[LoopInfo, ...]:
         """All loops made during the watch, in order."""
-        return self._loops()
+        return self._look().loops
 
     @property
     def logs(self) -> tuple[LogLine, ...]:
         """What the code logged, through ``logging`` or structlog, at most 10,000 lines."""
-        return self._logs.lines()
+        return self._look().logs
+
+    @property
+    def schedule(self) -> str | None:
+        """How the loops followed one another; None where nobody asked for it."""
+        return self._look().schedule
+
+    @property
+    def passes(self) -> tuple[PassOutcome, ...]:
+        """How each pass ended."""
+        return self._look().passes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be seen, or not be done as asked."""
+        return self._look().notes
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """What `assert_rebinds` has to say, in lines; empty for a plain run."""
+        return self._look().verdict
 
     @property
     def results(self) -> tuple[Any, ...]:
@@ -104,14 +130,14 @@ class LoopReport:
             ValueError: `text` is empty.
         """
         __tracebackhide__ = True
-        found = self._logs.search(text)
+        contents = self._look()
+        found = _lines_with(text, contents.logs)
         wanted = repr(text if isinstance(text, str) else text.pattern)
         if found:
             raise AssertionError(render_lines(wanted, found, self.findings).plain())
-        if self._logs.lost:
-            raise AssertionError(
-                f"{wanted} is not in the lines that were kept, but {self._logs.notes()[0]}"
-            )
+        if contents.logs_lost:
+            more = f"{count(contents.logs_lost, 'more log line')} not kept"
+            raise AssertionError(f"{wanted} is not in the lines that were kept, but {more}")
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able data: ``{"loops": N, "findings": [...], "notes": [...]}``."""
@@ -126,6 +152,30 @@ class LoopReport:
 
     def __repr__(self) -> str:
         return f"<LoopReport: {len(self.loops)} loops, {len(self.findings)} findings>"
+
+
+def _lines_with(wanted: str | re.Pattern[str], lines: tuple[LogLine, ...]) -> list[LogLine]:
+    """The lines whose message or error has this text in it."""
+    if isinstance(wanted, re.Pattern) and isinstance(wanted.pattern, str):
+        found: Callable[[str], object] = wanted.search
+    elif not isinstance(wanted, str):
+        raise TypeError(
+            f"{wanted!r} cannot be looked for in the log: give a str, or a str pattern "
+            "compiled with re.compile()"
+        )
+    elif not wanted:
+        raise ValueError("the text to look for in the log is empty: every line has that")
+    else:
+        part = wanted
+
+        def found(text: str) -> object:
+            return part in text
+
+    return [
+        line
+        for line in lines
+        if found(line.message) or (line.error is not None and found(line.error))
+    ]
 
 
 class LoopSafetyError(AssertionError):

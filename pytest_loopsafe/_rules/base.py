@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.view import HeapView
+from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.instrumentation import Probe, Sighting
 from pytest_loopsafe._words.findings import Observation
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry, state_of
@@ -42,9 +42,9 @@ class Detector:
     probes: ClassVar[tuple[Probe, ...]] = ()
     judges: ClassVar[tuple[type[Sighting], ...]] = ()
 
-    def __init__(self, loops: LoopRegistry, heap: HeapView) -> None:
+    def __init__(self, loops: LoopRegistry, graph: Graph) -> None:
         self.loops = loops
-        self.heap = heap
+        self.graph = graph
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Judge one sighting at the moment it happens, in the thread where it happens."""

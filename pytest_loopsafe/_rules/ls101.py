@@ -22,7 +22,7 @@ from pytest_loopsafe._rules.base import (
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here
+from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here, users_of
 
 RULE = Rule(
     "LS101",
@@ -106,5 +106,6 @@ class CrossLoopAwait(Detector):
             ),
             sighting.error,
             sighting.handler,
-            about=(sighting.future, sighting.home),
+            about=(sighting.future,),
+            users=users_of(sighting.task.get_coro()) if sighting.task is not None else None,
         )

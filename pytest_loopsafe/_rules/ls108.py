@@ -91,5 +91,5 @@ class ForeignWaits(Detector):
                 home_advice(sighting.home),
                 home_state=state,
             ),
-            about=(sighting.future, sighting.home),
+            about=(sighting.future,),
         )

@@ -65,7 +65,7 @@ class StaleResources(Detector):
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Look at the dead loops that are still there."""
-        dead = self.heap.dead_loops()
+        dead = self.graph.dead_loops()
         if isinstance(sighting, RunEnded):
             yield from self._retained(dead)
             return
@@ -79,19 +79,19 @@ class StaleResources(Detector):
     def _judge(
         self, loop: asyncio.AbstractEventLoop, info: LoopInfo, later: LoopInfo, dead: list[Any]
     ) -> Iterator[Observation]:
-        open_things, at_rest = self.heap.bound_to(loop)
+        open_things, at_rest = self.graph.bound_to(loop)
         owners: list[Owner] = []
         for things in (open_things, at_rest):
             # A future or a lock that was used and told of is one hazard, not two.
-            untold = [thing for thing in things if not self.heap.is_told(thing)]
+            untold = [thing for thing in things if not self.graph.is_told(thing)]
             if untold:
-                owners += self.heap.owners(
+                owners += self.graph.owners(
                     *untold, ignore=(untold, things, open_things, at_rest, dead)
                 )
         for owner in owners:
             if owner.hidden or in_own_slot((*owner.chain, loop), loop):
                 continue
-            if not self.heap.is_stale(owner.chain):
+            if not self.graph.is_stale(owner.chain):
                 continue
             self._stale.add(_holder(owner))
             yield Observation(
@@ -118,7 +118,7 @@ class StaleResources(Detector):
         spared = self._last_of_threads(dead, main=True)
         held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
         for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
-            for owner in self.heap.owners(loop, ignore=(dead,)):
+            for owner in self.graph.owners(loop, ignore=(dead,)):
                 bare = owner.subject and len(owner.chain) <= _BARE
                 if not bare:
                     held[_holder(owner)].append((self.loops.of(loop), owner))

@@ -138,7 +138,7 @@ class Rebinds(Detector):
         winner, path = None, None
         for one in reversed(rivals):
             resource = one.ref()
-            owners = self.heap.owners(resource) if resource is not None else ()
+            owners = self.graph.owners(resource) if resource is not None else ()
             owner = next((owner for owner in owners if owner.own and not owner.hidden), None)
             if owner is not None:
                 if winner is not None:
@@ -177,7 +177,7 @@ class Rebinds(Detector):
 
     def _is_closed(self, made: _Made) -> bool:
         resource = made.ref()
-        closed = self.heap.adapters.is_closed(resource) if resource is not None else None
+        closed = self.graph.adapters.is_closed(resource) if resource is not None else None
         return made.closed or closed is True
 
     @staticmethod

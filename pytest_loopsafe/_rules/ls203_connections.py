@@ -139,7 +139,7 @@ class RivalConnections(Detector):
     def _is_for_a_known_client(self) -> bool:
         """Whether an adapter knows the client that opens it: another detector judges that."""
         return any(
-            self.heap.adapters.of(first_argument(frame)) is not None
+            self.graph.adapters.of(first_argument(frame)) is not None
             for frame in live_frames()
             if is_library(frame.f_code.co_filename) and not is_stdlib(frame.f_code.co_filename)
         )
@@ -150,14 +150,14 @@ class RivalConnections(Detector):
         wanted: tuple[_Opener, ...] = ()
         for one in rivals[-_LOOKED_AT:]:
             thing = one.ref()
-            owners = self.heap.owners(thing) if thing is not None else ()
+            owners = self.graph.owners(thing) if thing is not None else ()
             if one.collected or (thing is not None and is_left(thing) and not owners):
                 unheld.append(one)
             for owner in owners:
                 names = set(_NAMES.findall(owner.path))
                 fillers = tuple(opener for opener in one.openers if opener.filled & names)
                 if owner.own and not owner.hidden and fillers:
-                    if any(self.heap.adapters.of(part) is not None for part in owner.chain[:-1]):
+                    if any(self.graph.adapters.of(part) is not None for part in owner.chain[:-1]):
                         return
                     winner, place, wanted = one, owner.path, fillers
         if winner is None:

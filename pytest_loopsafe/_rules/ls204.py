@@ -70,11 +70,11 @@ class LoopIdentity(Detector):
             earlier = self._ids.get(number)
             numbers = Numbers.of(sighting.loop)
             if earlier is None and len(self._found_there) < _NUMBERS_LOOKED_FOR:
-                self._found_there[number] = self.heap.notes_of(numbers)
+                self._found_there[number] = self.graph.notes_of(numbers)
             elif earlier is not None and earlier[0]() is None and self._is_worth_it():
                 notes = {
                     note.path: note
-                    for note in self.heap.notes_of(numbers)
+                    for note in self.graph.notes_of(numbers)
                     if self._is_of_this_watch(note, number)
                 }
                 if notes:
@@ -92,7 +92,7 @@ class LoopIdentity(Detector):
     def _is_of_this_watch(self, note: Note, number: int) -> bool:
         """Whether a note was made in this watch: what was there before was left by others."""
         if note.dated:
-            return self.heap.made_since(note.beside[0])
+            return True
         before = self._found_there.get(number)
         return before is not None and not any(note.same_as(one) for one in before)
 
@@ -105,7 +105,7 @@ class LoopIdentity(Detector):
         return self._searches <= _ALWAYS or self._searches % _THEN_EVERY == 0
 
     def _judge(self, reuse: _Reuse) -> Iterator[Observation]:
-        for note in self.heap.notes_of(reuse.numbers):
+        for note in self.graph.notes_of(reuse.numbers):
             before = reuse.notes.get(note.path)
             if before is None or not note.same_as(before) or not is_consulted(note):
                 continue

@@ -200,7 +200,7 @@ class LostBackground(Detector):
         self._searches[id(code)] += 1
         if self._searches[id(code)] > _MAX_SEARCHES:
             return None
-        for owner in self.heap.owners(task):
+        for owner in self.graph.owners(task):
             if owner.own and not owner.hidden:
                 return owner.path
         return None
@@ -218,7 +218,7 @@ class LostBackground(Detector):
             if owner is None:
                 return  # it was ended in order, and is not missed
         else:
-            owner = lost.owner or self.heap.guard_of(lost.chain)
+            owner = lost.owner or self.graph.guard_of(lost.chain)
             if owner is None and lost.kind == "timer":
                 return
         yield self._not_restarted(lost, later, owner)
@@ -231,12 +231,12 @@ class LostBackground(Detector):
         again = max(starts.for_all, starts.bearers.get(id(bearer), 0)) > lost.loop.number
         if again or not (lost.chain and is_guarded_by(lost.chain[0], bearer)):
             return None
-        return self.heap.single_path(bearer)
+        return self.graph.single_path(bearer)
 
     def _still_kept(self, lost: _Lost) -> str | None:
         """The variable that has a cancelled task, where its starter takes that for a living one."""
         task = lost.task() if lost.task is not None else None
-        owner = self.heap.single_path(task) if task is not None else None
+        owner = self.graph.single_path(task) if task is not None else None
         if owner is None or owner.rpartition(".")[2] not in lost.chain[0].guards:
             return None
         return owner

@@ -83,9 +83,9 @@ class ReplacedGates(Detector):
         return (
             _cpython.in_use(old)
             and not any(isinstance(ref, weakref.KeyedRef) for ref in weakref.getweakrefs(old))
-            and not self.heap.is_kept(old)
-            and self.heap.is_kept(new)
-            and self.heap.is_in_place_of(new, old)
+            and not self.graph.is_kept(old)
+            and self.graph.is_kept(new)
+            and self.graph.is_in_place_of(new, old)
         )
 
     def _found(self, remade: _Remade, new: Any) -> Observation:

@@ -117,7 +117,7 @@ class LeftAsyncgens(Detector):
         if code is None or generator.ag_frame is None:
             return
         if not sighting.collected:
-            for owner in self.heap.owners(generator):
+            for owner in self.graph.owners(generator):
                 if in_own_slot(owner.chain, sighting.loop):
                     return
         info = self.loops.of(sighting.loop)
@@ -142,7 +142,7 @@ class LeftAsyncgens(Detector):
             generator, later = ref(), self.loops.rerun_since(info)
             if generator is None or later is None:
                 continue
-            owner = self.heap.single_path(generator)
+            owner = self.graph.single_path(generator)
             if owner is None:
                 continue
             name = generator.__qualname__

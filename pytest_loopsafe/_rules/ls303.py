@@ -113,7 +113,7 @@ class LeftConnections(Detector):
         left, self._left = self._left, {}
         for one in left.values():
             thing = one.ref()
-            owners = self.heap.owners(thing) if thing is not None else ()
+            owners = self.graph.owners(thing) if thing is not None else ()
             owner = next((owner for owner in owners if not owner.hidden), None)
             if owner is None:
                 yield self._left_open(one)
@@ -128,7 +128,7 @@ class LeftConnections(Detector):
             thing = one.ref()
             if thing is not None and not is_left(thing):
                 continue  # closed after all
-            if thing is not None and any(not owner.hidden for owner in self.heap.owners(thing)):
+            if thing is not None and any(not owner.hidden for owner in self.graph.owners(thing)):
                 self._held[key] = one
             elif thing is not None or one.dropped:
                 successor = self._successor(one)

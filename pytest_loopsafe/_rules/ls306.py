@@ -89,7 +89,7 @@ class LeftQueues(Detector):
             queue = known.ref()
             if queue is None or info.number not in known.filled or not queue.qsize():
                 continue
-            owner = self.heap.path((queue,))
+            owner = self.graph.path((queue,))
             if owner is not None or info.number in known.read_in:
                 name, items = name_primitive(queue), queue.qsize()
                 frames = known.filled[info.number]

@@ -118,16 +118,5 @@ def watch(*, strict: bool = False, ignore: Iterable[str] = ()) -> Iterator[LoopR
         SettingsError: `ignore` has an entry that is no rule.
         BlindError: the detectors cannot see on this interpreter.
     """
-    watching = Watch(strict=strict, ignore=parse_ignores(ignore))
-    report = LoopReport(watching.findings, watching.loops.made, logs=watching.logs)
-    with watching.armed():
-        try:
-            yield report
-        except BaseException as error:
-            watching.end_pass(error)
-            raise
-        else:
-            watching.end_pass()
-        finally:
-            watching.end_run()
-            report.notes = watching.notes()
+    with Watch(strict=strict, ignore=parse_ignores(ignore)).as_one_pass() as report:
+        yield report

@@ -276,9 +276,9 @@ def assert_rebinds(
             details = [text for texts in broken.values() for text in texts]
             broken = {**broken, "f": broken.get("f", []) or details}
             report = again
-    report.notes = (*report.notes, *rebinding.notes)
+    verdict = tuple(_verdict(tracked, broken)) if broken else ()
+    report.close(notes=(*report.notes, *rebinding.notes), verdict=verdict)
     if broken:
-        report.verdict = tuple(_verdict(tracked, broken))
         raise LoopSafetyError(report)
     return report
 

@@ -10,15 +10,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph.freezing import HEAP
 from pytest_loopsafe._graph.view import parts_of
-from pytest_loopsafe._report.report import LoopReport, PassOutcome
+from pytest_loopsafe._report.report import Contents, LoopReport, PassOutcome
 from pytest_loopsafe._rules.ls106 import PassTimedOut
 from pytest_loopsafe._run import schedules
 from pytest_loopsafe._run.forking import ForkedPasses, require_fork
@@ -26,7 +26,6 @@ from pytest_loopsafe._run.parcels import ChildPass
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import error_chain
-from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.settings import Settings, SettingsError
 from pytest_loopsafe._words.stacks import current_stack, is_own
 
@@ -88,7 +87,6 @@ class LoopRun:
             subjects=(*parts_of(func), *subjects),
             adapters=adapters,
         )
-        self.heap = self._watch.heap
         self.loops = self._watch.loops
         self._forks: ForkedPasses | None = None
         if settings.schedule == "fork":
@@ -96,9 +94,9 @@ class LoopRun:
             self._forks = ForkedPasses(
                 self._watch, settings.timeout, parallel=settings.concurrency > 1
             )
-        self.report = LoopReport(
-            self._watch.findings, self._made, settings.schedule, self._watch.logs
-        )
+        self._outcomes: list[PassOutcome] = []
+        self._schedule_notes: Callable[[], tuple[str, ...]] = tuple
+        self.report = LoopReport(self._contents)
 
     def execute(self) -> LoopReport:
         """Run all passes and return the report; nothing that the code raises is raised here.
@@ -115,9 +113,9 @@ class LoopRun:
                 "pytest-loopsafe makes its own loops and cannot do so inside a running one: call "
                 "it from sync code (a plain `def` test)"
             )
-        outcomes: list[PassOutcome] = []
-        settings = self._settings
+        outcomes, settings = self._outcomes, self._settings
         schedule = schedules.make(settings, own_loops=self._async)
+        self._schedule_notes = schedule.notes
         dog = self._watchdog(self._final_word)
         try:
             with ExitStack() as stack:
@@ -132,22 +130,26 @@ class LoopRun:
                         dog.expired = self._forks.expired
                     else:
                         outcomes.append(self._pass(number, schedule, dog))
-                    self.report.passes = tuple(outcomes)
                     if dog.expired:
                         break  # another pass would most likely hang as long again
                 self._let_go(held, dog)
                 self._watch.end_run()
         finally:
-            forked: tuple[str, ...] = ()
             if self._forks is not None:
                 self._forks.finish()
-                forked = self._forks.notes()
-            self.report.notes = (*schedule.notes(), *forked, *self._watch.notes())
+            self.report.close()
         return self.report
 
-    def _made(self) -> tuple[LoopInfo, ...]:
+    def _contents(self) -> Contents:
+        seen = self._watch.contents(schedule=self._settings.schedule)
         forked = self._forks.loops() if self._forks is not None else ()
-        return (*self._watch.loops.made(), *forked)
+        notes = self._forks.notes() if self._forks is not None else ()
+        return replace(
+            seen,
+            loops=(*seen.loops, *forked),
+            passes=tuple(self._outcomes),
+            notes=(*self._schedule_notes(), *notes, *seen.notes),
+        )
 
     def _pass_in_child(self, number: int, schedule: schedules.Schedule) -> ChildPass:
         """A pass that is the only one of its process."""
@@ -161,7 +163,7 @@ class LoopRun:
         return ChildPass(outcome, dog.expired, ends_run)
 
     def _watchdog(self, last_word: Callable[[str], None]) -> Watchdog:
-        dog = Watchdog(self._settings.timeout, self._timed_out, last_word, self.heap.seconds)
+        dog = Watchdog(self._settings.timeout, self._timed_out, last_word)
         dog.running_loops = self._running_loops  # type: ignore[method-assign]
         return dog
 
@@ -321,7 +323,6 @@ def _suspended(frames: set[FrameType]) -> set[FrameType]:
     candidates = [frame for frame in frames if frame.f_code.co_flags & flags]
     if sys.version_info >= (3, 13) or not candidates:
         return set()
-    HEAP.thaw()
     return {
         frame
         for one in gc.get_referrers(*candidates)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_loopsafe._words.findings import (
+    Clue,
     ErrorKey,
     Finding,
     LoggedErrors,
@@ -38,11 +39,12 @@ class _Error(NamedTuple):
 
 
 class _Record:
-    __slots__ = ("count", "finding", "ignored", "number", "passes", "pending", "settled")
+    __slots__ = ("clue", "count", "finding", "ignored", "number", "passes", "pending", "settled")
 
-    def __init__(self, finding: Finding) -> None:
-        self.number = 0
+    def __init__(self, number: int, finding: Finding, clue: Clue | None) -> None:
+        self.number = number
         self.finding = finding
+        self.clue = clue
         self.count = 0
         self.ignored = False
         self.passes: set[int] = set()
@@ -55,6 +57,15 @@ class FindingLog:
 
     Two observations are the same hazard when rule and place agree: the same line of the user's
     code, in whichever loop. Safe to use from any thread.
+
+    Whose the object is, is asked at rest, once for each hazard. So a finding is told without its
+    owner first, at once, and nothing that happens later can lose it.
+
+    Args:
+        strict: count warnings as errors.
+        ignore: rules to leave out.
+        found: told of each new finding at once, with its number.
+        lock: the watch's own.
     """
 
     def __init__(
@@ -62,37 +73,42 @@ class FindingLog:
         *,
         strict: bool = False,
         ignore: Iterable[Ignore] = (),
-        locate: Callable[[tuple[Any, ...]], str | None] = lambda things: None,
         found: Callable[[int, Finding], None] = lambda number, finding: None,
+        lock: threading.RLock | None = None,
     ) -> None:
         self._strict = strict
         self._ignore = tuple(ignore)
-        self._locate = locate
         self._found = found
-        self._lock = threading.Lock()
+        self._lock = lock if lock is not None else threading.RLock()
         self._records: dict[object, _Record] = {}
-        self.ignored = 0
 
-    def add(self, observation: Observation, pass_number: int) -> None:
-        """Take in one observation made in a pass."""
+    def add(
+        self,
+        observation: Observation,
+        pass_number: int,
+        clue: Callable[[Observation], Clue] = lambda observation: Clue(()),
+    ) -> None:
+        """Take in one observation made in a pass.
+
+        Args:
+            observation: what was seen.
+            pass_number: the pass.
+            clue: notes whose the object may be; called where the hazard is new.
+        """
         finding = observation.finding
         site = finding.site
         place = (site.file, site.line) if site else finding.message
         key = (finding.code, observation.identity or place)
         with self._lock:
             record = self._records.get(key)
-        if record is None:
-            # Who holds the object is asked once for each hazard: a search costs milliseconds.
-            owner = finding.owner or self._locate(observation.about)
-            severity = observation.severity or finding.rule.severity
-            severity = Severity.ERROR if self._strict else severity
-            record = _Record(replace(finding, severity=severity, owner=owner))
-        if any(entry.matches(finding.code, record.finding.owner) for entry in self._ignore):
-            self.ignored += 1
-            record.ignored = True
-        with self._lock:
-            record = self._records.setdefault(key, record)
-            record.number = record.number or len(self._records)
+            if record is None:
+                severity = observation.severity or finding.rule.severity
+                severity = Severity.ERROR if self._strict else severity
+                whose = clue(observation) if finding.owner is None else None
+                finding = replace(finding, severity=severity)
+                record = _Record(len(self._records) + 1, finding, whose)
+                record.ignored = self._is_ignored(finding)
+                self._records[key] = record
             record.count += 1
             record.passes.add(pass_number)
             if observation.error is not None:
@@ -102,6 +118,23 @@ class FindingLog:
                 )
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
+
+    def own(self, locate: Callable[[Clue], str | None]) -> None:
+        """At rest, find out whose the objects are that new findings are about.
+
+        Args:
+            locate: the path to what a clue leads to, or None.
+        """
+        with self._lock:
+            for record in self._records.values():
+                clue, record.clue = record.clue, None
+                owner = locate(clue) if clue is not None and not clue.is_empty else None
+                if owner is not None:
+                    record.finding = replace(record.finding, owner=owner)
+                    record.ignored = self._is_ignored(record.finding)
+
+    def _is_ignored(self, finding: Finding) -> bool:
+        return any(entry.matches(finding.code, finding.owner) for entry in self._ignore)
 
     def settle(
         self,
@@ -173,7 +206,7 @@ class FindingLog:
     def _finding(record: _Record) -> Finding:
         return replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
 
-    def forked(self) -> None:
+    def forked(self, lock: threading.RLock) -> None:
         """Begin anew in a forked child: what was found so far is the parent's to report."""
-        self._lock = threading.Lock()
+        self._lock = lock
         self._records = {}

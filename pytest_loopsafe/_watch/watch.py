@@ -1,4 +1,11 @@
-"""One watched stretch of code: its loops, its detectors, its findings."""
+"""One watched stretch of code: its loops, its rules, its findings. The one way to watch.
+
+Arm; while a pass runs, record; when it has ended, rest and judge; when all have ended, judge what
+is left. A run, ``watch()``, an audited test, a Celery worker and a forked child all go this way.
+
+There is one lock, around observing and judging, and it is re-entrant: a finalizer or a signal
+handler may come in between, in the same thread. Nothing else is waited for while it is held.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +18,13 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph.freezing import HEAP, all_loops
-from pytest_loopsafe._graph.view import HeapView
+from pytest_loopsafe._graph.view import Graph, all_loops
 from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
 from pytest_loopsafe._probes.instrumentation import PROCESS, Patches, Probe, Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe._probes.logs import LogBook, Logged, LogProbe
 from pytest_loopsafe._probes.swallowing import Witness
+from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._rules import discover
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded
 from pytest_loopsafe._rules.ls401 import as_inherited
@@ -46,7 +53,7 @@ def _probes() -> tuple[Probe, ...]:
 
 
 class Watch:
-    """Receives sightings while armed, has its detectors judge them, and keeps what they find.
+    """Receives sightings while armed, has its rules judge them, and keeps what they find.
 
     Args:
         strict: count warnings as errors.
@@ -70,21 +77,20 @@ class Watch:
         written: Callable[[int, LogLine], None] = lambda number, line: None,
         entry: str | None = None,
     ) -> None:
-        self.loops = LoopRegistry()
+        self._lock = threading.RLock()
+        self.loops = LoopRegistry(self._lock)
         self.logs = LogBook(written=written)
-        self.heap = HeapView(self.loops, subjects, adapters)
+        self.graph = Graph(self.loops, subjects, adapters)
         self._found = found
         self._entry = entry
-        self._log = FindingLog(
-            strict=strict, ignore=ignore, locate=self.heap.path, found=self._tell
-        )
+        self._log = FindingLog(strict=strict, ignore=ignore, found=self._tell, lock=self._lock)
         self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness()
-        self._detectors: list[Detector] = [kind(self.loops, self.heap) for kind in discover()]
-        self._faults: tuple[str, ...] = ()
-        self._lock = threading.Lock()
+        self._detectors: list[Detector] = [kind(self.loops, self.graph) for kind in discover()]
+        self._faults: list[str] = []
+        self._faults_told = 0
 
     @contextmanager
     def armed(self) -> Iterator[Patches]:
@@ -94,7 +100,7 @@ class Watch:
             BlindError: when the canary is not seen on this interpreter.
         """
         try:
-            with HEAP.set_aside(), PROCESS.armed(_probes(), self, canary.sing) as patches:
+            with PROCESS.armed(_probes(), self, canary.sing) as patches:
                 yield patches
         finally:
             self._witness.stop()
@@ -102,13 +108,21 @@ class Watch:
             for line in self.children.lines():
                 self.logs.put(line)
 
-    def begin_pass(self, number: int) -> None:
-        """What is seen from here on belongs to this pass (from 1)."""
-        self.loops.pass_number = number
+    # -- passes and rests --------------------------------------------------------------------
+
+    def begin_pass(self, number: int, key: str | None = "") -> None:
+        """What is seen from here on belongs to this pass.
+
+        Args:
+            number: from 1.
+            key: what it runs: passes of one key run the same code. None for what comes before all
+                passes and serves each of them.
+        """
+        self.loops.begin_pass(number, key)
         PROCESS.look_again()
 
     def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
-        """Judge what the pass left behind, and which of its errors were swallowed.
+        """The pass rests: judge what it left behind, and which of its errors were swallowed.
 
         Args:
             *errors: what left the pass. Swallowed are those that are not among them, nor behind
@@ -116,25 +130,72 @@ class Watch:
             thorough: whether to look at what the pass left on the heap, which costs milliseconds;
                 what is left out is seen at a later end.
         """
-        self._log.settle(errors, self._witness.keeper)
-        self._witness.stop()  # an error that is settled need not be followed, which is not free
-        if not thorough:
+        with self._lock:
+            self._log.settle(errors, self._witness.keeper)
+            self._witness.stop()  # an error that is settled need not be followed: it is not free
+        if thorough:
+            # Not while judging: what finalizers do now is to be seen.
+            self.graph.collect(whole=False)
+            self._rest(PassEnded(self.loops.pass_number))
+        else:
             self.logs.judge(self._log.attach)
-            return
-        # Not while judging: what finalizers do now is to be seen.
-        self.heap.collect()
-        self.logs.judge(self._log.attach)
-        PROCESS.report(self, PassEnded(self.loops.pass_number))
 
     def end_run(self) -> None:
         """Judge what is left when all has ended."""
-        self.heap.collect()
+        self.graph.collect(whole=True)
+        self._rest(RunEnded())
+
+    def _rest(self, end: Sighting) -> None:
         self.logs.judge(self._log.attach)
-        PROCESS.report(self, RunEnded())
+        with PROCESS.deaf(), self._lock, self.graph.at_rest():
+            self.observe(end)
+            self._log.own(self.graph.locate)
+        for text in self._faults[self._faults_told :]:
+            self._faults_told += 1
+            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
+                warnings.warn(text, LoopsafeWarning, stacklevel=2)
+
+    @contextmanager
+    def as_one_pass(self, schedule: str | None = None) -> Iterator[LoopReport]:
+        """Arm, watch a ``with`` block as the only pass of a run, and judge it.
+
+        Yields:
+            The report: live within the block, final after it.
+
+        Raises:
+            BlindError: when the canary is not seen on this interpreter.
+        """
+        report = LoopReport(lambda: self.contents(schedule=schedule))
+        try:
+            with self.armed():
+                try:
+                    yield report
+                except BaseException as error:
+                    self.end_pass(error)
+                    raise
+                else:
+                    self.end_pass()
+                finally:
+                    self.end_run()
+        finally:
+            report.close()
+
+    # -- what comes out ------------------------------------------------------------------------
+
+    def contents(self, *, schedule: str | None = None) -> Contents:
+        """All that is known so far, as a report has it."""
+        return Contents(
+            findings=self.findings(),
+            loops=self.loops.made(),
+            logs=self.logs.lines(),
+            logs_lost=self.logs.lost,
+            schedule=schedule,
+            notes=self.notes(),
+        )
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return (*self._faults, *self.heap.notes, *self.logs.notes())
+        return (*self._faults, *self.graph.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -143,6 +204,8 @@ class Watch:
     def numbered(self) -> dict[int, Finding]:
         """What has been found in this process, by a number that stays the same."""
         return self._log.numbered()
+
+    # -- where it comes from -------------------------------------------------------------------
 
     def comes_from(self, origin: Origin | None) -> None:
         """What is found in this thread, and in those that it starts, comes from there."""
@@ -164,13 +227,11 @@ class Watch:
         writer = self.writer = self.children.writer()
         if writer is None:
             return False
-        self._lock = threading.Lock()
-        self.loops.forked(parent, all_loops())
-        self._log.forked()
+        self._lock = threading.RLock()  # a thread that there is no more may have held it
+        self.loops.forked(parent, all_loops(), self._lock)
+        self._log.forked(self._lock)
         self._witness.forked()
         self.children.forked()
-        for detector in self._detectors:
-            detector.forked()
 
         def found(number: int, finding: Finding) -> None:
             with suppress(OSError):  # the disk is full, say: a fault of ours is never the code's
@@ -185,24 +246,23 @@ class Watch:
         self.comes_from(Origin(os.getpid(), "forked child"))
         return True
 
+    # -- observing -----------------------------------------------------------------------------
+
     def observe(self, sighting: Sighting) -> None:
-        """Number new loops, and pass everything to the detectors that judge it."""
-        if isinstance(sighting, Logged):
-            self.logs.take(sighting, self.loops.pass_number)
-        elif isinstance(sighting, LoopBorn):
-            self.loops.born(sighting.loop, self._inside(current_stack()))
-            PROCESS.look_again()
-        elif isinstance(sighting, LoopRan):
-            self.loops.ran(sighting.loop, sighting.code)
-        elif isinstance(sighting, LoopClosed):
-            self.loops.closed(sighting.loop)
-        self.heap.moves_on()
-        try:
+        """Number new loops, and pass everything to the rules that judge it."""
+        with self._lock:
+            if isinstance(sighting, Logged):
+                self.logs.take(sighting, self.loops.pass_number)
+            elif isinstance(sighting, LoopBorn):
+                self.loops.born(sighting.loop, self._inside(current_stack()))
+                PROCESS.look_again()
+            elif isinstance(sighting, LoopRan):
+                self.loops.ran(sighting.loop, sighting.code)
+            elif isinstance(sighting, LoopClosed):
+                self.loops.closed(sighting.loop)
             for detector in tuple(self._detectors):
                 if type(sighting) in detector.judges:
                     self._consult(detector, sighting)
-        finally:
-            self.heap.moves_on()
 
     def _consult(self, detector: Detector, sighting: Sighting) -> None:
         try:
@@ -210,22 +270,18 @@ class Watch:
                 observation = self._placed(seen)
                 if observation is None:
                     continue
-                self._log.add(observation, self.loops.pass_number)
-                self.heap.tell(observation.about)
+                self._log.add(observation, self.loops.pass_number, self.graph.clue)
+                self.graph.tell(observation.about)
                 if observation.error is not None:
                     self._witness.follow(observation.error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
-            with self._lock:
-                if detector in self._detectors:
-                    self._detectors.remove(detector)
+            if detector in self._detectors:
+                self._detectors.remove(detector)
             codes = ", ".join(rule.code for rule in detector.rules)
-            text = (
+            self._faults.append(
                 f"the detector for {codes} failed and is switched off for the rest of this test: "
                 f"{type(error).__name__}: {error}. What it had found stands; please report this."
             )
-            self._faults += (text,)
-            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
-                warnings.warn(text, LoopsafeWarning, stacklevel=2)
 
     def _placed(self, seen: Observation) -> Observation | None:
         """An observation with its origin, and under the rule for what a parent left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -200,6 +201,8 @@ class Observation:
         likely_handler: the ``except`` around the place, read from the source.
         about: the object that the hazard is about, to find out who holds it; first, where one is
             enough. Not kept.
+        users: the objects whose methods were at it, the innermost first; None for those that run
+            now. Not kept.
         identity: what makes it one and the same hazard; None: its place in the user's code.
         severity: where it is another than the rule's own.
     """
@@ -208,8 +211,32 @@ class Observation:
     error: BaseException | None = None
     likely_handler: Frame | None = None
     about: tuple[Any, ...] = ()
+    users: tuple[Any, ...] | None = None
     identity: object = None
     severity: Severity | None = None
+
+
+@dataclass(frozen=True)
+class Clue:
+    """What is noted at the moment of a hazard, to find out at rest whose the object is.
+
+    By then the object may be gone: a waiter, a transport that was closed. So it is also noted where
+    the last look at the graph has seen it, and which objects' methods were using it.
+
+    Attributes:
+        things: the object, and what else the hazard is about.
+        users: the objects whose methods were at it, the innermost first.
+        seen_at: the path that led to the object at an earlier rest; None where it was not seen.
+    """
+
+    things: tuple[weakref.ref[Any], ...]
+    users: tuple[weakref.ref[Any], ...] = ()
+    seen_at: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to begin with."""
+        return not self.things and not self.users and self.seen_at is None
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:

@@ -31,6 +31,8 @@ class LoopInfo:
         thread: the name of the thread that made it, or first used it.
         pid: the process it belongs to.
         pass_number: the pass in which it was made, from 1.
+        pass_key: what that pass runs: passes of one key run the same code. None for what comes
+            before all passes and serves each of them.
         inherited: whether this process got it from its parent, at a fork.
     """
 
@@ -41,6 +43,7 @@ class LoopInfo:
     pid: int
     pass_number: int = 1
     inherited: bool = False
+    pass_key: str | None = ""
 
     def __str__(self) -> str:
         if self.inherited:
@@ -70,35 +73,45 @@ class LoopRegistry:
     """The loops of one watched stretch of code, numbered in the order of their creation.
 
     Loops may be made and used in any thread.
+
+    Args:
+        lock: the watch's own. It is re-entrant: a signal handler may ask while its thread is here.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, lock: threading.RLock | None = None) -> None:
+        self._lock = lock if lock is not None else threading.RLock()
         self._by_id: dict[int, _Entry] = {}
         self._infos: list[LoopInfo] = []
         self._made = 0
         self._entries: dict[int, _Entry] = {}
         self._earlier = 0
-        self._pass_number = 1
+        self._latest: tuple[int, str | None] = (1, "")
         self._of_thread = threading.local()
 
     @property
     def pass_number(self) -> int:
         """The pass that this thread is in; a thread that began none is in the latest."""
-        return getattr(self._of_thread, "pass_number", self._pass_number)
+        return self._pass()[0]
 
-    @pass_number.setter
-    def pass_number(self, number: int) -> None:
-        self._pass_number = self._of_thread.pass_number = number
+    def begin_pass(self, number: int, key: str | None = "") -> None:
+        """What this thread makes from here on is made in this pass, which runs this."""
+        self._latest = self._of_thread.begun = (number, key)
 
-    def forked(self, parent: int, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+    def _pass(self) -> tuple[int, str | None]:
+        begun: tuple[int, str | None] = getattr(self._of_thread, "begun", self._latest)
+        return begun
+
+    def forked(
+        self, parent: int, loops: Iterable[asyncio.AbstractEventLoop], lock: threading.RLock
+    ) -> None:
         """Take note, in a forked child, that all loops there are came from its parent.
 
         Args:
             parent: the parent's process id.
             loops: all loops that there are.
+            lock: a new one; the old one's holder may have been a thread that the child has not.
         """
-        self._lock = threading.Lock()  # another thread may have held it: there is none now
+        self._lock = lock
         self._infos = []  # those are the parent's to list, and to be judged there
         for entry in self._by_id.values():
             entry.info = replace(entry.info, inherited=True)
@@ -161,8 +174,8 @@ class LoopRegistry:
         """The last of the later loops that ran what this one had run, or None.
 
         Of one that is closed, those that were made after its end: it may have lived beside others.
-        Those of later passes did: a pass is a call of the same code. Within a pass, what was given
-        to ``run_until_complete`` tells, where it is the user's own.
+        Those of later passes of the same key did, for a key stands for the code. Within a pass,
+        what was given to ``run_until_complete`` tells, where it is the user's own.
         """
         with self._lock:
             entry = self._entries.get(info.number)
@@ -173,7 +186,9 @@ class LoopRegistry:
                 if later.number <= info.number or later.number < entry.closed_before:
                     break
                 other = self._entries[later.number]
-                if other.ran and (later.pass_number > info.pass_number or own & other.ran):
+                same_key = info.pass_key is None or info.pass_key == later.pass_key
+                again = same_key and later.pass_number > info.pass_number
+                if other.ran and (again or own & other.ran):
                     return later
         return None
 
@@ -244,4 +259,5 @@ class LoopRegistry:
     ) -> LoopInfo:
         kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
         thread = threading.current_thread().name
-        return LoopInfo(number, kind, created, thread, os.getpid(), self.pass_number)
+        in_pass, key = self._pass()
+        return LoopInfo(number, kind, created, thread, os.getpid(), in_pass, pass_key=key)

@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import CO_ASYNC_GENERATOR, CO_OPTIMIZED
 from pathlib import Path
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+)
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -223,6 +230,45 @@ def first_argument(frame: FrameType) -> Any:
     names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
     return local_variables(frame).get(names[0]) if names else None
 
+
+def users_here() -> tuple[Any, ...]:
+    """The objects whose methods run now, the innermost first. Not to be kept.
+
+    Before 3.13 only those of library code: to read the variables of a running frame changes what
+    an earlier ``locals()`` of its code has given.
+    """
+    users: list[Any] = []
+    for frame in reversed(live_frames()):
+        code = frame.f_code
+        readable = sys.version_info >= (3, 13) or is_library(code.co_filename)
+        if readable and code.co_argcount and _is_method(code):
+            users.append(first_argument(frame))
+    return tuple(users[:_MAX_USERS])
+
+
+def users_of(coroutine: object) -> tuple[Any, ...]:
+    """The objects whose methods are suspended in a coroutine, the innermost first. Not to be kept.
+
+    A suspended coroutine refers to its variables in their order, the first argument before all
+    others. So nothing of its frame has to be read.
+    """
+    users: list[Any] = []
+    for link in suspended_chain(coroutine):
+        code = getattr(link, "cr_code", None)
+        if code is not None and code.co_argcount and _is_method(code):
+            held = (one for one in gc.get_referents(link) if type(one) not in _NO_ARGUMENTS)
+            users += [one for one in (next(held, None),) if one is not None]
+    users.reverse()
+    return tuple(users[:_MAX_USERS])
+
+
+def _is_method(code: CodeType) -> bool:
+    return "." in code.co_qualname.rpartition("<locals>.")[2]
+
+
+_MAX_USERS = 20
+_NO_ARGUMENTS = (str, CodeType, FunctionType, dict, FrameType)
+"""What a coroutine refers to before its variables: its names, its function, its globals."""
 
 _NOBODY_ELSE = 3
 """References to a dictionary of local variables: the frame's, our variable's, the argument's."""

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.freezing import all_loops
+from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._spool.writer import RunRequest
 from pytest_loopsafe._workers import WorkerError, broker

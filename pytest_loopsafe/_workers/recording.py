@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pytest_loopsafe._graph.freezing import all_loops
+from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._rules.ls106 import PassTimedOut
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
@@ -107,7 +107,7 @@ class Recorder:
             self._under_way += 1
             call = _Call(self._calls, self._watch, ExitStack())
             self._here.call = call
-            call.watch.begin_pass(call.number)
+            call.watch.begin_pass(call.number, task)
             call.watch.comes_from(Origin(os.getpid(), self._role, task, task_id, call.number))
             self._spool.write("began", run=self._run, number=call.number, task=task, id=task_id)
         if request.timeout is not None:
@@ -181,7 +181,7 @@ class Recorder:
             watch.loops.inherit(
                 [loop for ref in self._inherited if (loop := ref()) is not None], self._forked_from
             )
-        watch.begin_pass(0)
+        watch.begin_pass(0, None)
         try:
             self._armed.enter_context(watch.armed())
         except BlindError as error:
@@ -237,7 +237,7 @@ class Recorder:
             with suppress(OSError):
                 print(text, file=sys.__stderr__, flush=True)
 
-        dog = Watchdog(timeout, timed_out, last_word, call.watch.heap.seconds)
+        dog = Watchdog(timeout, timed_out, last_word)
         loops = call.watch.loops
         dog.running_loops = lambda: [  # type: ignore[method-assign]
             loop for loop in loops.alive() if loop.is_running()

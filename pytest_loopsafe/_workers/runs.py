@@ -9,8 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_loopsafe._probes.logs import LogBook
-from pytest_loopsafe._report.report import LoopReport, PassOutcome
+from pytest_loopsafe._report.report import Contents, LoopReport, PassOutcome
 from pytest_loopsafe._spool.reader import Invocation, ProcessRecord, SpoolReader
 from pytest_loopsafe._spool.writer import RunRequest
 from pytest_loopsafe._words.findings import Finding, Origin
@@ -52,10 +51,7 @@ class CeleryRun:
         self._lost_at: dict[str, float] = {}
         self._over: set[str] = set()
         self._is_done = False
-        self._logs = LogBook()
-        self.report = LoopReport(
-            self._findings, lambda: self._reader.loops(request.run), "celery", self._logs
-        )
+        self.report = LoopReport(self._contents)
 
     def execute(self, signatures: Iterable[Any], *, together: bool) -> LoopReport:
         """Send the signatures and wait until all that they set off has ended.
@@ -78,14 +74,19 @@ class CeleryRun:
         finally:
             self._reader.poll()
             self._is_done = True
-            self.report.passes = tuple(self._outcomes())
             run = self._request.run
-            for line in self._reader.lines(run):
-                self._logs.put(line)
             notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
-            notes += self._logs.notes()
-            self.report.notes = (*self._notes, *notes)
+            self.report.close(passes=tuple(self._outcomes()), notes=(*self._notes, *notes))
         return self.report
+
+    def _contents(self) -> Contents:
+        run = self._request.run
+        return Contents(
+            findings=self._findings(),
+            loops=self._reader.loops(run),
+            logs=self._reader.lines(run) if self._is_done else (),
+            schedule="celery",
+        )
 
     # -- following -------------------------------------------------------------------------
 
