@@ -228,6 +228,11 @@ def shows_connections(loop: object) -> bool:
     return isinstance(loop, BaseEventLoop)
 
 
+def shows_kind(kind: str) -> bool:
+    """The same, of a loop that is gone, by the qualified name of its class."""
+    return not kind.startswith("uvloop.")
+
+
 def transport_loop(transport: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that drives a transport."""
     loop: asyncio.AbstractEventLoop | None = getattr(transport, "_loop", None)
@@ -297,6 +302,12 @@ def free_permits(primitive: Any) -> int:
         return 0 if primitive.locked() else 1
     permits: int = getattr(primitive, "_value", 0)
     return permits
+
+
+def permits_of(gate: Any) -> int | None:
+    """How many permits a semaphore has while nobody is in it; None for a lock or a condition."""
+    permits = getattr(gate, "_value", None) if isinstance(gate, asyncio.Semaphore) else None
+    return permits if type(permits) is int else None
 
 
 def in_use(primitive: Any) -> bool:

@@ -13,6 +13,7 @@ BOTTOM_UP = (
     {"_adapters"},
     {"_graph", "_probes", "_spool"},
     {"_report"},
+    {"_ledger"},
     {"_rules"},
     {"_watch"},
     {"_run"},

@@ -109,6 +109,19 @@ def is_open(transport: Any) -> bool:
     return not transport.is_closing()
 
 
+def is_left(thing: Any) -> bool:
+    """Whether a transport or server is open, and nobody is closing it."""
+    sockets = getattr(thing, "sockets", None)
+    if sockets is not None:  # a server
+        return bool(sockets)
+    if not is_open(thing):
+        return False
+    if not thing.is_closing():
+        return True
+    loop = _cpython.transport_loop(thing)  # else it is being closed
+    return loop is not None and loop.is_closed()  # and then that can no longer happen
+
+
 def _is_closed(thing: Any, closed: Closed) -> bool:
     answer = closed(thing)
     if answer is not None:

@@ -19,22 +19,20 @@ from types import (
     CellType,
     CoroutineType,
     FrameType,
-    FunctionType,
     GeneratorType,
     MethodType,
-    ModuleType,
 )
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._graph import bindings, guards, links, notes
 from pytest_loopsafe._graph.guards import Starter
-from pytest_loopsafe._graph.kinds import is_a, module_of
+from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.notes import Note, Numbers
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
 from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
-from pytest_loopsafe._words.stacks import local_variables, users_here
+from pytest_loopsafe._words.stacks import users_here
 
 _RUNNING = (FrameType, CoroutineType, GeneratorType, MethodType, CellType)
 """What refers to an object for as long as some code runs."""
@@ -185,38 +183,6 @@ class Graph:
         """Where the code under test remembers a loop by its ``id()`` or its hash."""
         return list(notes.find(numbers, self._subjects, self._loops.named))
 
-    def is_kept(self, thing: Any) -> bool:
-        """Whether any object or container refers to it, and not running code alone."""
-        return any(
-            not is_a(one, _RUNNING) and not module_of(type(one)).startswith("pytest_loopsafe")
-            for one in gc.get_referrers(thing)
-        )
-
-    def is_in_place_of(self, new: Any, old: Any) -> bool:
-        """Whether what is kept under a key is kept under one that the holders of `old` know.
-
-        True where it is not kept under a key.
-        """
-        keys = [
-            key
-            for one in gc.get_referrers(new)
-            if type(one) is dict and not _is_namespace(one)
-            for key, value in one.copy().items()
-            if value is new
-        ]
-        known = [
-            value
-            for one in gc.get_referrers(old)
-            if is_a(one, CoroutineType) and one.cr_frame is not None
-            for value in local_variables(one.cr_frame).values()
-        ]
-        plain = (str, bytes, int)
-        return not keys or any(
-            key is value or (type(key) in plain and type(value) in plain and key == value)
-            for key in keys
-            for value in known
-        )
-
     # -- loops -----------------------------------------------------------------------------
 
     def bound_to(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Any], list[Any]]:
@@ -269,15 +235,6 @@ class Graph:
             if not gc.isenabled() or not self.dead_loops():
                 return
             gc.collect(generation)
-
-
-def _is_namespace(names: dict[Any, Any]) -> bool:
-    """Whether a dictionary is an object's or a module's own, and not one of entries."""
-    return any(
-        links.own_dict(one) is names or getattr(one, "__globals__", None) is names
-        for one in gc.get_referrers(names)
-        if is_a(one, FunctionType | ModuleType) or links.own_dict(one) is names
-    )
 
 
 def _is_frozen() -> bool:

@@ -54,14 +54,6 @@ class QueueFilled(Sighting):
 
 
 @dataclass(frozen=True)
-class GateRemade(Sighting):
-    """A lock, semaphore or condition is being made where `old` was made, which is in use."""
-
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True)
 class EventChanged(Sighting):
     """An Event was set or cleared in a loop."""
 
@@ -284,33 +276,6 @@ def _from_thread(emit: Emit, primitive: Any, method: str) -> None:
     home = _cpython.bound_loop(primitive)
     if home is not None and home.is_running():
         emit(CalledFromThread(home, f"{type(primitive).__qualname__}.{method}", primitive))
-
-
-class GateProbe:
-    """Sees a lock, semaphore or condition being made where another, still in use, was made."""
-
-    def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook the constructors; what is remembered of each is a weak reference and a place."""
-        made: dict[tuple[CodeType, int], weakref.WeakSet[Any]] = {}
-        patches.when_armed(made.clear)
-
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-                original(self, *args, **kwargs)
-                frame = sys._getframe(1)
-                if _is_internal(frame) or is_library(frame.f_code.co_filename):
-                    return
-                earlier = made.setdefault((frame.f_code, frame.f_lineno), weakref.WeakSet())
-                for old in tuple(earlier):
-                    if old is not self and _cpython.in_use(old):
-                        emit(GateRemade(old, self))
-                with suppress(TypeError):  # a subclass with __slots__
-                    earlier.add(self)
-
-            return __init__
-
-        for owner in (asyncio.Lock, asyncio.Semaphore, asyncio.Condition):
-            patches.replace(owner, "__init__", build)
 
 
 @functools.lru_cache(maxsize=1024)

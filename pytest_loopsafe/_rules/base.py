@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.view import Graph
+from pytest_loopsafe._ledger.ledger import Ledger
 from pytest_loopsafe._probes.instrumentation import Probe, Sighting
 from pytest_loopsafe._words.findings import Observation
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry, state_of
+from pytest_loopsafe._words.naming import a as a
+from pytest_loopsafe._words.naming import name_coroutine as name_coroutine
+from pytest_loopsafe._words.naming import name_future as name_future
+from pytest_loopsafe._words.naming import name_loop as name_loop
+from pytest_loopsafe._words.naming import name_primitive as name_primitive
+from pytest_loopsafe._words.naming import name_thing as name_thing
 from pytest_loopsafe._words.rules import Rule
 from pytest_loopsafe._words.stacks import Stack, summary_frames
 
@@ -42,9 +47,10 @@ class Detector:
     probes: ClassVar[tuple[Probe, ...]] = ()
     judges: ClassVar[tuple[type[Sighting], ...]] = ()
 
-    def __init__(self, loops: LoopRegistry, graph: Graph) -> None:
+    def __init__(self, loops: LoopRegistry, graph: Graph, ledger: Ledger) -> None:
         self.loops = loops
         self.graph = graph
+        self.ledger = ledger
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Judge one sighting at the moment it happens, in the thread where it happens."""
@@ -53,90 +59,6 @@ class Detector:
     def forked(self) -> None:
         """Go on in a forked child: locks have to be made anew, a thread may have held them."""
         return
-
-
-class TaskLife:
-    """A task that builds something, and which other tasks lived at that moment.
-
-    What such a task builds later was wanted at the same time: it lived before there was a first.
-    """
-
-    def __init__(self, task: Any) -> None:
-        self._task = weakref.ref(task) if task is not None else None
-        self._alongside: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.overlaps = False
-
-    def is_of(self, task: Any) -> bool:
-        """Whether it is the life of this task."""
-        return task is not None and self._task is not None and self._task() is task
-
-    def meet(self, earlier: Iterable[TaskLife]) -> None:
-        """Compare it with those that have built the like in the same loop, the first ones first."""
-        task = self._task() if self._task is not None else None
-        if task is None:
-            return
-        rivals = list(itertools.islice(earlier, _RIVALS))
-        self.overlaps = any(task in one._alongside and not one.is_of(task) for one in rivals)
-        if len(rivals) < _RIVALS:
-            self._alongside = weakref.WeakSet(asyncio.all_tasks(task.get_loop()))
-
-
-_RIVALS = 8
-"""Of so many the tasks alongside are kept: a race has few, and a server many tasks."""
-
-
-def name_loop(info: LoopInfo | None, state: str | None = None) -> str:
-    """``loop 1 (closed)``; ``no loop`` for sync code."""
-    if info is None:
-        return "no running loop"
-    return f"{info} ({state})" if state else str(info)
-
-
-def name_future(future: Any) -> str:
-    """``task 'Task-3' of worker()`` or ``a Future``, without calling anybody's ``repr``."""
-    if isinstance(future, asyncio.Task):
-        return f"task {future.get_name()!r} of {name_coroutine(future)}"
-    kind = type(future).__name__
-    if kind == "_GatheringFuture":
-        return "the future of a gather()"
-    return a(kind)
-
-
-def name_coroutine(task: Any) -> str:
-    """The qualified name of what a task runs."""
-    coroutine = task.get_coro()
-    name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
-    return f"{name}()"
-
-
-def name_primitive(primitive: Any) -> str:
-    """``Lock``, ``BoundedSemaphore``: the class the user wrote."""
-    return type(primitive).__qualname__
-
-
-def a(name: str) -> str:
-    """``a Lock``, ``an Event``."""
-    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
-
-
-def name_thing(thing: Any) -> str:
-    """``redis.asyncio.connection.Connection``; futures and primitives by what they are."""
-    if asyncio.isfuture(thing):
-        return name_future(thing)
-    kind = type(thing)
-    if kind.__module__.partition(".")[0] == "asyncio":
-        name = kind.__qualname__
-        if isinstance(thing, asyncio.BaseTransport):
-            peer = thing.get_extra_info("peername") or thing.get_extra_info("sockname")
-            return f"an open transport{f' to {_address(peer)}' if peer else ''} ({name})"
-        return a(name)
-    return (
-        f"{'an' if kind.__module__[:1] in 'aeiou' else 'a'} {kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def _address(peer: Any) -> str:
-    return ":".join(str(part) for part in peer[:2]) if isinstance(peer, tuple) else str(peer)
 
 
 def where_made(thing: Any, title: str) -> tuple[Stack, ...]:

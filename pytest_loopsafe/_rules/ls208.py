@@ -1,23 +1,29 @@
-"""LS208: a lock or limit was replaced while it was held or waited on.
+"""LS208: a lock, semaphore or condition was replaced while it was held or waited on.
 
-Whoever holds the old one and whoever takes the new one are inside at the same time, and nothing
-raises. It is told when the new one is first used while the old one is still in use and nobody but
-its holders reaches it any more.
+Evidence: at its first use a gate is in a place (a variable, an attribute, an entry under a key),
+and the one that was there at its own first use is another, which is held or waited on at this
+moment. Whoever comes now takes the new one, and is inside together with whoever holds the old
+one; nothing raises. A gate that never was in that place, a local variable or another object's,
+replaces nothing.
+
+A semaphore with another number of permits may be a new limit for later calls: that is a warning.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.gates import GateMade, GateProbe, Place
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.primitives import GateProbe, GateRemade, PrimitiveUsed, UseProbe
-from pytest_loopsafe._rules.base import Detector, PassEnded, a, name_primitive
+from pytest_loopsafe._probes.primitives import PrimitiveUsed, UseProbe
+from pytest_loopsafe._rules.base import Detector
 from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.naming import a, name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, stack_here
 
@@ -30,79 +36,95 @@ RULE = Rule(
     "running loop, and never replace one that is locked.",
 )
 
-_MAX_SEARCHES = 5
-"""For each place: a search costs milliseconds, and a place that replaces does so again."""
+_MAX_ENTRIES = 1_000
+_MAX_PLACES = 1_000
 
 
 @dataclass(frozen=True)
-class _Remade:
-    old: weakref.ref[Any]
-    new: weakref.ref[Any]
+class _Made:
+    permits: int | None
+    places: tuple[Place, ...]
     frames: tuple[Frame, ...]
 
 
-class ReplacedGates(Detector):
+class ReplacedWhileHeld(Detector):
     """LS208."""
 
     rules = (RULE,)
     probes = (GateProbe(), UseProbe())
-    judges = (GateRemade, PrimitiveUsed, PassEnded)
+    judges = (GateMade, PrimitiveUsed)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._candidates: list[_Remade] = []
-        self._searches: Counter[object] = Counter()
+        self._made: weakref.WeakKeyDictionary[Any, _Made] = weakref.WeakKeyDictionary()
+        self._last: dict[object, tuple[weakref.ref[Any], int | None]] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Note what is made where another is in use; judge when the new one is used."""
-        if isinstance(sighting, GateRemade):
-            frames = stack_here()
-            site = Stack("", frames).site
-            self._searches[site] += 1
-            if self._searches[site] <= _MAX_SEARCHES:
-                old, new = weakref.ref(sighting.old), weakref.ref(sighting.new)
-                self._candidates.append(_Remade(old, new, frames))
+        """Note where a gate may be put; at its use, look who was there before."""
+        if isinstance(sighting, GateMade):
+            with suppress(TypeError):  # a subclass with __slots__
+                made = _Made(sighting.permits, sighting.places, sighting.frames)
+                self._made[sighting.gate] = made
         elif isinstance(sighting, PrimitiveUsed):
-            for one in [one for one in self._candidates if one.new() is sighting.primitive]:
-                self._candidates.remove(one)
-                gate = one.old()
-                if gate is not None and self._was_replaced(gate, sighting.primitive):
-                    yield self._found(one, sighting.primitive)
-                    return
-        elif isinstance(sighting, PassEnded):
-            self._candidates.clear()
+            yield from self._used(sighting.primitive)
 
-    def _was_replaced(self, old: Any, new: Any) -> bool:
-        """Whether the old one is in use and nobody keeps it, while somebody keeps the new one.
+    def _used(self, gate: Any) -> Iterator[Observation]:
+        try:
+            made = self._made.pop(gate, None)
+        except TypeError:
+            return
+        if made is None:
+            return
+        for place in made.places:
+            slot = _slot(place, gate)
+            if slot is None:
+                continue
+            ref, permits = self._last.get(slot, (None, None))
+            before = ref() if ref is not None else None
+            if len(self._last) < _MAX_PLACES:
+                self._last[slot] = weakref.ref(gate), made.permits
+            if before is not None and before is not gate and _cpython.in_use(before):
+                yield self._found(gate, made, another_limit=permits != made.permits)
+                return
 
-        The same line of code made both, so it had put the old one where the new one is now. Locks
-        that are local variables are in nobody's keeping, neither of them; those of objects are in
-        their object's, both of them; and a weak dictionary leads everybody to the old one. Under a
-        key, the new one is in the old one's place only if those inside the old one have that key.
-        """
-        return (
-            _cpython.in_use(old)
-            and not any(isinstance(ref, weakref.KeyedRef) for ref in weakref.getweakrefs(old))
-            and not self.graph.is_kept(old)
-            and self.graph.is_kept(new)
-            and self.graph.is_in_place_of(new, old)
-        )
-
-    def _found(self, remade: _Remade, new: Any) -> Observation:
+    def _found(self, gate: Any, made: _Made, *, another_limit: bool) -> Observation:
         running = _cpython.get_running_loop()
         here = self.loops.of(running) if running is not None else None
         return Observation(
             Finding(
                 RULE,
-                f"{a(name_primitive(new))} was replaced by another while it was held or waited on, "
-                "and the new one is taken now: what they guard is no longer exclusive",
+                f"{a(name_primitive(gate))} was replaced by another while it was held or waited "
+                "on, and the new one is taken now: what they guard is no longer exclusive",
                 here,
                 None,
                 (
-                    Stack("the new one was made here", remade.frames),
+                    Stack("the new one was made here", made.frames),
                     Stack("and is used here", stack_here()),
                 ),
                 RULE.remedy,
             ),
-            about=(new,),
+            about=(gate,),
+            severity=Severity.WARNING if another_limit else None,
         )
+
+
+def _slot(place: Place, gate: Any) -> object | None:
+    """The place, and under which key, where a gate is in it now; None where it is not."""
+    there = place.now()
+    holder = (id(place.holder), place.name)
+    if there is gate:
+        return holder
+    if type(there) is dict and len(there) <= _MAX_ENTRIES:
+        for key, value in tuple(there.items()):
+            if value is gate:
+                return (*holder, _identity(key))
+    return None
+
+
+def _identity(key: Any) -> object:
+    """What tells a key from others without comparing it: of plain data, itself."""
+    if type(key) in (str, int, bytes):
+        return key
+    if type(key) is tuple:
+        return tuple(_identity(one) for one in key)
+    return id(key)

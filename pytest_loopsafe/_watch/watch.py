@@ -19,6 +19,7 @@ from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._graph.view import Graph, all_loops
+from pytest_loopsafe._ledger.ledger import Ledger
 from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
 from pytest_loopsafe._probes.instrumentation import PROCESS, Patches, Probe, Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
@@ -88,7 +89,10 @@ class Watch:
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness()
-        self._detectors: list[Detector] = [kind(self.loops, self.graph) for kind in discover()]
+        self.ledger = Ledger(self.loops, self.graph.adapters)
+        self._detectors: list[Detector] = [
+            kind(self.loops, self.graph, self.ledger) for kind in discover()
+        ]
         self._faults: list[str] = []
         self._faults_told = 0
 
@@ -147,7 +151,7 @@ class Watch:
 
     def _rest(self, end: Sighting) -> None:
         self.logs.judge(self._log.attach)
-        with PROCESS.deaf(), self._lock, self.graph.at_rest():
+        with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
             self._log.own(self.graph.locate)
         for text in self._faults[self._faults_told :]:
@@ -260,6 +264,7 @@ class Watch:
                 self.loops.ran(sighting.loop, sighting.code)
             elif isinstance(sighting, LoopClosed):
                 self.loops.closed(sighting.loop)
+            self.ledger.take(sighting)
             for detector in tuple(self._detectors):
                 if type(sighting) in detector.judges:
                     self._consult(detector, sighting)

@@ -114,10 +114,25 @@ def module_file(name: str) -> str:
     return file if isinstance(file, str) else "<frozen"
 
 
+_FRAMES: dict[tuple[int, int | None], tuple[CodeType, Frame]] = {}
+"""Lines that were met, by the ``id()`` of their code, which is kept so that the number stays its own.
+
+To copy a stack then takes no memory for what is known; to hash a code would read all of it.
+"""
+
+_MANY = 20_000
+
+
 def _frame(code: CodeType, line: int | None) -> Frame:
-    return Frame(
-        code.co_filename, line or code.co_firstlineno, code.co_qualname, code.co_firstlineno
-    )
+    known = _FRAMES.get((id(code), line))
+    if known is not None:
+        return known[1]
+    first = code.co_firstlineno
+    frame = Frame(code.co_filename, line or first, code.co_qualname, first)
+    if len(_FRAMES) >= _MANY:
+        _FRAMES.clear()
+    _FRAMES[id(code), line] = (code, frame)
+    return frame
 
 
 def handler_frame(code: CodeType, offset: int) -> Frame:
@@ -226,24 +241,25 @@ def local_variables(frame: FrameType) -> dict[str, Any]:
 
 
 def first_argument(frame: FrameType) -> Any:
-    """The first argument of a function that runs in a frame, a method's own object; or None."""
-    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
-    return local_variables(frame).get(names[0]) if names else None
+    """The first argument of a function that runs in a frame, a method's own object; or None.
+
+    Before 3.13 a frame's variables are one dictionary: to read them changes what an earlier
+    ``locals()`` of its code has given. So code that may have such a dictionary is left alone.
+    """
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount]
+    if not names or (sys.version_info < (3, 13) and not _ASKS_FOR_LOCALS.isdisjoint(code.co_names)):
+        return None
+    return local_variables(frame).get(names[0])
+
+
+_ASKS_FOR_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "breakpoint"})
 
 
 def users_here() -> tuple[Any, ...]:
-    """The objects whose methods run now, the innermost first. Not to be kept.
-
-    Before 3.13 only those of library code: to read the variables of a running frame changes what
-    an earlier ``locals()`` of its code has given.
-    """
-    users: list[Any] = []
-    for frame in reversed(live_frames()):
-        code = frame.f_code
-        readable = sys.version_info >= (3, 13) or is_library(code.co_filename)
-        if readable and code.co_argcount and _is_method(code):
-            users.append(first_argument(frame))
-    return tuple(users[:_MAX_USERS])
+    """The objects whose methods run now, the innermost first. Not to be kept."""
+    users = [first_argument(one) for one in reversed(live_frames()) if _is_method(one.f_code)]
+    return tuple(one for one in users[:_MAX_USERS] if one is not None)
 
 
 def users_of(coroutine: object) -> tuple[Any, ...]:

@@ -1,0 +1,1 @@
+"""What was made in each loop, and what became of it: one record for each thing."""

@@ -1,0 +1,213 @@
+"""The ledger: each connection and client has a record, from its making to the rest after its end.
+
+It is written while code runs and read when that rests. What was closed in order and is gone leaves
+nothing behind, so a watch that lives for days does not grow with what was done in it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._adapters import Adapters
+from pytest_loopsafe._graph.bindings import is_left, is_transport
+from pytest_loopsafe._graph.view import Graph
+from pytest_loopsafe._ledger.fates import Fate, fates_of
+from pytest_loopsafe._ledger.makers import makers_of
+from pytest_loopsafe._ledger.records import Batch, Record, TaskLife
+from pytest_loopsafe._probes.clients import ResourceClosed, ResourceMade
+from pytest_loopsafe._probes.connections import (
+    ConnectionDropped,
+    ConnectionFinalized,
+    ConnectionMade,
+)
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.lives import LoopClosing
+from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
+from pytest_loopsafe._words.naming import name_thing
+from pytest_loopsafe._words.stacks import stack_here, users_here
+
+_KEPT = 50
+"""So many of what one line made in one loop are looked at: a race has few."""
+
+_DYING = 200
+"""So many of those that were collected last may still say that they were open."""
+
+
+class Ledger:
+    """The records of one watch.
+
+    Args:
+        loops: the watch's loops.
+        adapters: what is known of libraries' clients.
+
+    Attributes:
+        fates: at rest, what became of the connections that were open when their loops ended.
+        ended: at rest, what was made in the loops that have ended, line by line.
+    """
+
+    def __init__(self, loops: LoopRegistry, adapters: Adapters) -> None:
+        self._loops = loops
+        self._adapters = adapters
+        self._by_id: dict[int, Record] = {}
+        self._dying: dict[int, Record] = {}
+        self._batches: dict[object, Batch] = {}
+        self._clients: weakref.WeakKeyDictionary[Any, list[Record]] = weakref.WeakKeyDictionary()
+        self._closed_loops: set[int] = set()
+        self._left: list[Record] = []
+        self._held: list[Record] = []
+        self.fates: tuple[Fate, ...] = ()
+        self.ended: tuple[Batch, ...] = ()
+
+    # -- while code runs -----------------------------------------------------------------------
+
+    def take(self, sighting: Sighting) -> None:
+        """Write down what concerns a connection or a client."""
+        if isinstance(sighting, ConnectionMade):
+            self._connected(sighting.thing, self._loops.of(sighting.loop))
+        elif isinstance(sighting, ResourceMade):
+            self._built(sighting.resource, self._loops.of(sighting.loop), sighting.task)
+        elif isinstance(sighting, ResourceClosed):
+            record = self.of(sighting.resource)
+            if record is not None:
+                record.closed = True
+        elif isinstance(sighting, ConnectionDropped | ConnectionFinalized):
+            key = id(sighting.thing)
+            record = self.of(sighting.thing) or self._dying.get(key) or self._by_id.get(key)
+            # In its finalizer no reference leads to it any more.
+            if record is not None and record.ref() in (sighting.thing, None):
+                record.collected = True
+        elif isinstance(sighting, LoopClosing):
+            self._closing(self._loops.of(sighting.loop))
+
+    def of(self, thing: Any) -> Record | None:
+        """The record of an object."""
+        record = self._by_id.get(id(thing))
+        if record is None:
+            return None
+        weak = isinstance(record.ref, weakref.ref)
+        return record if not weak or record.ref() is thing else None
+
+    def _connected(self, thing: Any, info: LoopInfo) -> None:
+        task = _cpython.current_task()
+        record = self._enter(thing, name_thing(thing), info, task, is_connection=True)
+        clients = self._clients.get(task, ()) if task is not None else ()
+        for client in clients:
+            client.connections.append(record)
+        if task is not None and is_transport(type(thing)):
+            self._batch(None, info, record)
+
+    def _built(self, resource: Any, info: LoopInfo, task: Any) -> None:
+        kind = f"{type(resource).__module__}.{type(resource).__qualname__}"
+        record = self._enter(resource, kind, info, task, is_connection=False)
+        if task is not None:
+            self._clients.setdefault(task, []).append(record)
+        self._batch(kind, info, record)
+
+    def _enter(
+        self, thing: Any, name: str, info: LoopInfo, task: Any, *, is_connection: bool
+    ) -> Record:
+        users = []
+        known = False
+        for user in users_here():
+            known |= self._adapters.of(user) is not None
+            with suppress(TypeError):  # a class without weak references
+                users.append(weakref.ref(user))
+        record = Record(
+            self._reference(thing),
+            name,
+            info,
+            stack_here(),
+            TaskLife(task),
+            makers_of(task),
+            tuple(users),
+            is_connection=is_connection,
+            by_client=known,
+        )
+        self._by_id[id(thing)] = record
+        return record
+
+    def _batch(self, kind: str | None, info: LoopInfo, record: Record) -> None:
+        site = record.site
+        if site is None or site.library:
+            return
+        key = (kind, site.file, site.line, info.number)
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = Batch(kind, info)
+        batch.add(record)
+        if len(batch.records) > 2 * _KEPT:
+            open_ones = [one for one in batch.records if not one.is_over]
+            batch.records = open_ones[-_KEPT:]
+
+    def _reference(self, thing: Any) -> Callable[[], Any]:
+        """A weak reference; where the class has none (asyncpg's pool), its address to look up."""
+        key, kind = id(thing), type(thing)
+
+        def forget(ref: object) -> None:
+            record = self._by_id.get(key)
+            if record is not None and record.ref is ref:
+                del self._by_id[key]
+                # Of what is in a cycle the collector calls this first, and then the finalizer.
+                self._dying[key] = record
+                if len(self._dying) > _DYING:
+                    self._dying.pop(next(iter(self._dying)), None)
+
+        try:
+            return weakref.ref(thing, forget)
+        except TypeError:
+            return lambda: next(
+                (one for one in gc.get_objects() if id(one) == key and type(one) is kind), None
+            )
+
+    def _closing(self, info: LoopInfo) -> None:
+        self._closed_loops.add(info.number)
+        for key, batch in tuple(self._batches.items()):
+            if batch.loop is info:
+                batch.records = [one for one in batch.records if not one.is_over]
+                if not batch.records or (batch.of_connections and not batch.overlapped):
+                    del self._batches[key]
+        for record in tuple(self._by_id.values()):
+            if record.loop is info and record.is_connection:
+                thing = record.ref()
+                if thing is not None and is_left(thing):
+                    record.descriptor = _descriptor(thing)
+                    self._left.append(record)
+
+    # -- at rest -------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_rest(self, graph: Graph) -> Iterator[None]:
+        """What has ended can be judged in this block, once.
+
+        Args:
+            graph: tells who holds what.
+        """
+        ended = self._closed_loops
+        held, fates = fates_of(self._left, self._held, graph)
+        self._left, self._held, self.fates = [], held, tuple(fates)
+        self.ended = tuple(one for one in self._batches.values() if one.loop.number in ended)
+        try:
+            yield
+        finally:
+            self.fates, self.ended = (), ()
+            self._batches = {
+                key: one for key, one in self._batches.items() if one.loop.number not in ended
+            }
+            self._closed_loops = set()
+            self._dying.clear()
+
+
+def _descriptor(thing: Any) -> tuple[int, int] | None:
+    """The file descriptor of a connection, and the identity of what is behind it."""
+    sock = getattr(thing, "_sock", None)
+    try:
+        number = sock.fileno() if sock is not None else -1
+        return (number, os.fstat(number).st_ino) if number >= 0 else None
+    except OSError:
+        return None

@@ -1,0 +1,156 @@
+"""Seeing locks, semaphores and conditions being made, and where the code around puts them.
+
+Where a gate will be held is not known while it is made: it is stored when its constructor has
+returned. So the places to which the functions that run then write are noted, and looked at when the
+gate is first used. What a function writes to is in its bytecode, and read once for each function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
+
+_FUNCTIONS = 4
+"""So many functions of the user's, from the one that makes the gate outwards, may store it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A variable or an attribute, or the entries of a dictionary there.
+
+    Attributes:
+        name: of the variable or attribute.
+        globals: the module's variables; None for an attribute.
+        bearer: the object whose attribute it is; None for a variable.
+    """
+
+    name: str
+    globals: dict[str, Any] | None = None
+    bearer: weakref.ref[Any] | None = None
+
+    @property
+    def holder(self) -> Any:
+        """What has the name: a module's variables, or an object that may be gone."""
+        return self.globals if self.bearer is None else self.bearer()
+
+    def now(self) -> Any:
+        """What is there at this moment, without running anybody's code."""
+        if self.globals is not None:
+            return self.globals.get(self.name)
+        bearer = self.bearer() if self.bearer is not None else None
+        for names in _namespaces(bearer):
+            if self.name in names:
+                return names[self.name]
+        return None
+
+
+def _namespaces(bearer: Any) -> Iterator[Any]:
+    if issubclass(type(bearer), type):
+        yield from (vars(type)["__dict__"].__get__(base) for base in type.mro(bearer))
+        return
+    try:
+        own = object.__getattribute__(bearer, "__dict__")
+    except AttributeError:
+        own = None
+    if type(own) is dict:
+        yield own
+
+
+@dataclass(frozen=True)
+class GateMade(Sighting):
+    """The user's code has made a gate, and may put it into one of these places."""
+
+    gate: Any
+    permits: int | None
+    places: tuple[Place, ...]
+    frames: tuple[Frame, ...]
+
+
+class GateProbe:
+    """Sees the constructors of gates, called by the user's own code."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook the constructors."""
+        stored: dict[int, tuple[CodeType, frozenset[str], frozenset[str]]] = {}
+        patches.when_armed(stored.clear)
+
+        def names(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+            known = stored.get(id(code))
+            if known is None:
+                known = stored[id(code)] = (code, *_stored_names(code))
+            return known[1:]
+
+        def places(frame: FrameType | None) -> Iterator[Place]:
+            seen = 0
+            while frame is not None and seen < _FUNCTIONS:
+                code = frame.f_code
+                if not is_library(code.co_filename):
+                    seen += 1
+                    variables, attributes = names(code)
+                    own = frame.f_globals
+                    yield from (Place(name, globals=own) for name in variables)
+                    bearer = first_argument(frame) if attributes else None
+                    if bearer is not None:
+                        try:
+                            ref = weakref.ref(bearer)
+                        except TypeError:
+                            pass
+                        else:
+                            yield from (Place(name, bearer=ref) for name in attributes)
+                frame = frame.f_back
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+                original(self, *args, **kwargs)
+                frame = sys._getframe(1)
+                if is_library(frame.f_code.co_filename):
+                    return
+                found = tuple(places(frame))
+                if found:
+                    emit(GateMade(self, _cpython.permits_of(self), found, stack_here()))
+
+            return __init__
+
+        for owner in (asyncio.Lock, asyncio.Semaphore, asyncio.Condition):
+            patches.replace(owner, "__init__", build)
+
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD")
+_NEAR = 3
+"""``self.locks[key] = lock``: the container is among the last names before it is stored to."""
+
+
+def _stored_names(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The module's variables and the attributes that a function writes to, itself or an entry."""
+    variables: set[str] = set()
+    attributes: set[str] = set()
+    before: list[tuple[str, bool]] = []
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval if type(instruction.argval) is str else ""
+        if instruction.opname in ("STORE_GLOBAL", "STORE_NAME"):
+            variables.add(name)
+        elif instruction.opname == "STORE_ATTR":
+            attributes.add(name)
+        elif instruction.opname in _LOADS:
+            is_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            if name == "setdefault":
+                _add(before[-1:], variables, attributes)
+            before.append((name, is_attribute))
+        elif instruction.opname == "STORE_SUBSCR":
+            _add(before[-_NEAR:], variables, attributes)
+    return frozenset(variables), frozenset(attributes)
+
+
+def _add(names: list[tuple[str, bool]], variables: set[str], attributes: set[str]) -> None:
+    for name, is_attribute in names:
+        (attributes if is_attribute else variables).add(name)
