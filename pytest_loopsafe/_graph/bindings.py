@@ -21,6 +21,7 @@ from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
 from pytest_loopsafe._words.stacks import is_library, is_stdlib, module_file
 
 _MAX_NODES = 20_000
+_MAX_PARTS = 2_000
 
 Closed = Callable[[Any], bool | None]
 """Tells whether a library's object is closed; None where it cannot tell."""
@@ -64,8 +65,33 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
     if is_library(file) and not is_stdlib(file):
         for value in links.attributes(thing).values():
             if is_a(value, asyncio.AbstractEventLoop):
-                return Binding(thing, value, not _is_closed(thing, closed))
+                return Binding(thing, value, _is_live(thing, value, closed))
     return None
+
+
+def _is_live(thing: Any, loop: asyncio.AbstractEventLoop, closed: Closed) -> bool:
+    """Whether a library's object that refers to a loop has anything of it that matters.
+
+    Its adapter says so, or something in it does: an open connection, a pending future. An
+    application that has been cleaned up, a server that has stopped, still have the loop itself.
+    """
+    answer = closed(thing)
+    if answer is not None:
+        return not answer
+    attributes = links.attributes(thing)
+    if any(attributes.get(name) is True for name in ("_closed", "closed", "_is_closed")):
+        return False
+    pending, seen = deque([thing]), {id(thing)}
+    while pending and len(seen) < _MAX_PARTS:
+        for held in _insides(pending.popleft()):
+            if id(held) in seen or is_a(held, _NOT_ENTERED):
+                continue
+            seen.add(id(held))
+            pending.append(held)
+            part = binding_of(held, closed) if speaks_for_itself(held) else None
+            if part is not None and part.live and part.loop is loop:
+                return True
+    return False
 
 
 def is_idle_primitive(binding: Binding) -> bool:
@@ -122,32 +148,24 @@ def is_left(thing: Any) -> bool:
     return loop is not None and loop.is_closed()  # and then that can no longer happen
 
 
-def _is_closed(thing: Any, closed: Closed) -> bool:
-    answer = closed(thing)
-    if answer is not None:
-        return answer
-    attributes = links.attributes(thing)
-    return any(attributes.get(name) is True for name in ("_closed", "closed", "_is_closed"))
-
-
 def _referred_loop(thing: Any) -> asyncio.AbstractEventLoop | None:
     loops = (one for one in gc.get_referents(thing) if is_a(one, asyncio.AbstractEventLoop))
     return next(loops, None)
 
 
-def bound_to(loop: asyncio.AbstractEventLoop, closed: Closed = lambda thing: None) -> list[Binding]:
-    """All that is bound to a loop, and reachable from anywhere: two looks at the heap."""
+def bound_to(
+    loop: asyncio.AbstractEventLoop,
+    referrers: Callable[[Any], list[Any]],
+    closed: Closed = lambda thing: None,
+) -> list[Binding]:
+    """All that is bound to a loop, as far as those are known who refer to an object."""
     found: dict[int, Any] = {}
-    dictionaries = []
-    for referrer in gc.get_referrers(loop):
+    for referrer in referrers(loop):
         if type(referrer) is dict:
-            dictionaries.append(referrer)
+            for holder in referrers(referrer):
+                if links.own_dict(holder) is referrer:
+                    found[id(holder)] = holder
         elif not is_a(referrer, FrameType):
-            found[id(referrer)] = referrer
-    for referrer in gc.get_referrers(*dictionaries) if dictionaries else ():
-        if referrer is not dictionaries and any(
-            links.own_dict(referrer) is one for one in dictionaries
-        ):
             found[id(referrer)] = referrer
     bindings = (binding_of(thing, closed) for thing in found.values())
     return [one for one in bindings if one is not None and one.loop is loop]

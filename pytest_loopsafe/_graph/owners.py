@@ -74,6 +74,11 @@ class Owner:
     hidden: bool
     chain: tuple[Any, ...]
 
+    @property
+    def place(self) -> str:
+        """The path without what differs from loop to loop: keys and indexes."""
+        return self.path.partition("[")[0]
+
 
 @dataclass(frozen=True)
 class Owners:
@@ -122,6 +127,12 @@ class OwnerSearch:
         if own.found or not thorough:
             return own
         return self._search(targets, ignore, read=True)
+
+    def referrers(self, thing: Any, *, read: bool) -> list[Any]:
+        """What refers to an object; those that the walk has met, or with `read` all there are."""
+        things = [thing]
+        found = self._referrers.of(things, [0], {id(things)}, read=read)
+        return [one for one, _ in found]
 
     def _search(self, targets: tuple[Any, ...], ignore: Iterable[object], *, read: bool) -> Owners:
         nodes: list[Any] = list(targets)  # the objects reached, and for each the one it leads to

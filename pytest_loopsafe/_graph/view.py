@@ -64,6 +64,7 @@ class Graph:
         self.adapters = adapters if adapters is not None else Adapters()
         self.notes: dict[str, None] = {}
         self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._told_places: set[str] = set()
         self._seen_at: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._of_thread = threading.local()
 
@@ -78,6 +79,10 @@ class Graph:
         finally:
             self._of_thread.search = None
 
+    def _search(self) -> OwnerSearch:
+        search: OwnerSearch | None = getattr(self._of_thread, "search", None)
+        return search if search is not None else OwnerSearch(self._loops.named, self._subjects)
+
     def owners(
         self, *things: Any, ignore: Iterable[object] = (), thorough: bool = True
     ) -> tuple[Owner, ...]:
@@ -88,9 +93,7 @@ class Graph:
             ignore: containers of the caller's that refer to them.
             thorough: whether to read the whole heap where the user's own globals hold none.
         """
-        search: OwnerSearch | None = getattr(self._of_thread, "search", None)
-        if search is None:
-            search = OwnerSearch(self._loops.named, self._subjects)
+        search = self._search()
         found = search.owners(*things, ignore=(things, *ignore), thorough=thorough)
         if found.stopped:
             self.notes[found.stopped] = None
@@ -160,6 +163,14 @@ class Graph:
         entry = self._seen_at.get(id(thing))
         return entry[1] if entry is not None and entry[0]() is thing else None
 
+    def tell_of(self, place: str) -> None:
+        """Note that a finding is about what is held at a place."""
+        self._told_places.add(place)
+
+    def is_told_of(self, place: str) -> bool:
+        """Whether a finding is about what is held there."""
+        return place in self._told_places
+
     def tell(self, things: Iterable[Any]) -> None:
         """Note that a finding is about these: what is bound to a loop is then no second one."""
         for thing in things:
@@ -185,14 +196,25 @@ class Graph:
 
     # -- loops -----------------------------------------------------------------------------
 
-    def bound_to(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Any], list[Any]]:
+    def bound_to(
+        self, loop: asyncio.AbstractEventLoop, *, thorough: bool
+    ) -> tuple[list[Any], list[Any]]:
         """What is bound to this loop and may matter to another.
+
+        Args:
+            loop: a dead loop.
+            thorough: whether to read the whole heap, and not only what the user's globals reach.
 
         Returns:
             What is open, pending or unclosed; and primitives at rest, for what they are a part of
             may be open.
         """
-        found = bindings.bound_to(loop, self.adapters.is_closed)
+        search = self._search()
+
+        def referrers(thing: Any) -> list[Any]:
+            return search.referrers(thing, read=thorough)
+
+        found = bindings.bound_to(loop, referrers, self.adapters.is_closed)
         return (
             [one.thing for one in found if one.live],
             [one.thing for one in found if bindings.is_idle_primitive(one)],
@@ -205,10 +227,11 @@ class Graph:
         whose workers died with their loop, matters where the library says that the pool is open.
         """
         thing = chain[-1]
-        if is_a(thing, asyncio.TimerHandle) and any(
-            is_a(one, list | tuple | deque | set) for one in chain
+        if is_a(thing, asyncio.TimerHandle) and (
+            any(is_a(one, list | tuple | deque | set) for one in chain)
+            or getattr(_cpython.timer_callback(thing), "__self__", None) is chain[-2]
         ):
-            return False  # a record of what was set
+            return False  # a record of what was set, or one that would only take itself away
         answers = [self.adapters.is_closed(one) for one in chain[:-1]]
         binding = bindings.binding_of(thing, self.adapters.is_closed)
         if binding is not None and bindings.is_idle_primitive(binding):

@@ -1,21 +1,22 @@
-"""LS304 and LS305: a loop made by hand and never closed; a loop left installed."""
+"""LS304: a loop was created and never closed.
+
+Evidence: the user's own code made the loop, nobody closed it, and at the end of the run it does not
+run. Judged at the end of the run, for a loop may serve several passes. One that was made before the
+first pass (in a worker's child, by ``worker_process_init``) serves for as long as the process does,
+which goes on after the run.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-from pytest_loopsafe import _cpython
-from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
+from pytest_loopsafe._rules.base import Detector, RunEnded
 from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Frame, Stack, current_stack
+from pytest_loopsafe._words.stacks import Stack, is_stdlib
 
 LEFT_OPEN = Rule(
     "LS304",
@@ -25,120 +26,40 @@ LEFT_OPEN = Rule(
     "Let asyncio.run() or asyncio.Runner make the loop: they close it. A loop made by hand needs "
     "`try: ... finally: loop.close()`.",
 )
-LEFT_SET = Rule(
-    "LS305",
-    "loop-set-globally",
-    Severity.WARNING,
-    "the code installs a loop by hand and leaves it installed",
-    "Let asyncio.run() or asyncio.Runner install the loop, or take it back when it ends: "
-    "`finally: asyncio.set_event_loop(None)`.",
-)
 
 
-@dataclass(frozen=True)
-class LoopSet(Sighting):
-    """``asyncio.set_event_loop`` was called by somebody else than asyncio."""
+class LoopLeftOpen(Detector):
+    """LS304."""
 
-    loop: asyncio.AbstractEventLoop | None
-
-
-class SetProbe:
-    """Sees loops being installed by hand."""
-
-    def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook ``asyncio.set_event_loop`` under both of its names."""
-
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            def set_event_loop(loop: Any) -> Any:
-                result = original(loop)
-                emit(LoopSet(loop))
-                return result
-
-            return set_event_loop
-
-        for owner in _cpython.LOOP_SETTERS:
-            patches.replace(owner, "set_event_loop", build)
-
-
-@dataclass(frozen=True)
-class _Installed:
-    ref: weakref.ref[Any]
-    frames: tuple[Frame, ...]
-
-
-class LeftLoops(Detector):
-    """LS304 and LS305, both at the end of the run: a loop may serve several passes.
-
-    One that was made before the first pass (in a worker's child, by ``worker_process_init``) serves
-    for as long as the process does, which goes on after the run.
-    """
-
-    rules = (LEFT_OPEN, LEFT_SET)
-    probes = (LifeProbe(), SetProbe())
-    judges = (LoopSet, RunEnded)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._installed: dict[int, _Installed] = {}
+    rules = (LEFT_OPEN,)
+    probes = (LifeProbe(),)
+    judges = (RunEnded,)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Note who installs what; report what is left."""
-        if isinstance(sighting, LoopSet):
-            ident = threading.get_ident()
-            if sighting.loop is None:
-                self._installed.pop(ident, None)
-                return
-            frames = current_stack()
-            caller = next((one for one in reversed(frames)), None)
-            if caller is not None and not caller.library and self.loops.pass_number > 0:
-                self._installed[ident] = _Installed(weakref.ref(sighting.loop), frames)
-        elif isinstance(sighting, RunEnded):
-            yield from self._left_set()
-            yield from self._left_open()
-
-    def _left_set(self) -> Iterator[Observation]:
-        alive = {thread.ident for thread in threading.enumerate()}
-        for ident, installed in self._installed.items():
-            loop = installed.ref()
-            if ident not in alive or (loop is not None and loop.is_running()):
-                continue  # its thread is gone, or it is the loop of a thread of its own
-            info = self.loops.of(loop) if loop is not None else None
-            yield Observation(
-                Finding(
-                    LEFT_SET,
-                    f"{info or 'a loop'} was installed with asyncio.set_event_loop() and left "
-                    "installed",
-                    None,
-                    info,
-                    (Stack("it was installed here", installed.frames), *loop_births(info)),
-                    LEFT_SET.remedy,
-                )
-            )
-
-    def _left_open(self) -> Iterator[Observation]:
+        """Report the loops that nobody closed."""
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
         for info in self.loops.made():
-            if self.loops.is_closed(info) or info in running or not self._made_by_user(info):
+            if self.loops.is_closed(info) or info in running or info.pass_number == 0:
                 continue
-            if info.pass_number == 0:
-                continue
-            yield Observation(
-                Finding(
-                    LEFT_OPEN,
-                    f"{info} was created and never closed",
-                    info,
-                    None,
-                    (Stack(f"{info} was created here", info.created),),
-                    LEFT_OPEN.remedy,
+            if _made_by_user(info):
+                yield Observation(
+                    Finding(
+                        LEFT_OPEN,
+                        f"{info} was created and never closed",
+                        info,
+                        None,
+                        (Stack(f"{info} was created here", info.created),),
+                        LEFT_OPEN.remedy,
+                    )
                 )
-            )
 
-    @staticmethod
-    def _made_by_user(info: Any) -> bool:
-        """Whether the user's own code is the one that made the loop, not a library it called."""
-        for frame in reversed(info.created):
-            if not frame.library:
-                return True
-            if "/asyncio/" not in frame.file and "uvloop" not in frame.file:
-                return False
-        return False
+
+def _made_by_user(info: LoopInfo) -> bool:
+    """Whether the user's own code is the one that made the loop, not a library it called."""
+    package = info.kind.partition(".")[0]  # asyncio's, or uvloop's, which makes its own
+    for frame in reversed(info.created):
+        if not frame.library:
+            return True
+        if not is_stdlib(frame.file) and package not in frame.file:
+            return False
+    return False

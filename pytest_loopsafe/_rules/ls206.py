@@ -1,0 +1,72 @@
+"""LS206: dead loops accumulate.
+
+Evidence: at the end of the run, after a collection of the whole heap, two or more closed loops that
+are not the last of their threads are held by one and the same place: each pass leaves one more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from pytest_loopsafe._graph.owners import Owner
+from pytest_loopsafe._ledger.dead_loops import last_of_threads
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.lives import LifeProbe
+from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.rules import Rule, Severity
+
+RETAINED = Rule(
+    "LS206",
+    "loop-retention",
+    Severity.WARNING,
+    "dead loops accumulate",
+    "Let an entry go with its loop: remove it when the loop ends, or key it by the loop in a "
+    "WeakKeyDictionary whose values do not refer to the loop. A value that does (a lock that had "
+    "a waiter, an open client) keeps its own key alive.",
+)
+
+_MAX_LOOPS = 4
+
+
+class LoopRetention(Detector):
+    """LS206."""
+
+    rules = (RETAINED,)
+    probes = (LifeProbe(),)
+    judges = (RunEnded,)
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Group the dead loops by the place that holds them."""
+        dead = self.graph.dead_loops()
+        spared = last_of_threads(dead, self.loops, main=True)
+        held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
+        for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
+            for owner in self.graph.owners(loop, ignore=(dead,)):
+                bare = owner.subject and len(owner.chain) <= _BARE
+                if not bare:
+                    held[owner.place].append((self.loops.of(loop), owner))
+        for place, entries in held.items():
+            if len(entries) < 2 or self.graph.is_told_of(place):
+                continue
+            info, owner = entries[0]
+            yield Observation(
+                Finding(
+                    RETAINED,
+                    f"{len(entries)} dead loops are still held by {place}: each pass leaves one "
+                    "more",
+                    None,
+                    info,
+                    loop_births(*(one for one, _ in entries)),
+                    RETAINED.remedy,
+                    home_state="closed",
+                    owner=owner.path,
+                ),
+                identity=place,
+            )
+
+
+_BARE = 6
+"""A list of loops that a test keeps for itself: function, closure, cell, list, loop."""
