@@ -615,3 +615,31 @@ def test_a_worker_of_ones_own_is_told_in_its_environment() -> None:
         "shop",
         "!shop.vendored",
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="its worker is a fork")
+def test_a_worker_of_the_fixture_knows_what_the_session_knows(
+    pytester: pytest.Pytester, site: Path
+) -> None:
+    pytest.importorskip("celery")
+    write(site / "loopsafe_lib.py", "")
+    Wheel("loopsafe_lib", (), metadata={"RECORD": "loopsafe_lib.py,,\n"}).install(site)
+    pytester.makeini("[pytest]\nloopsafe_own = loopsafe_lib\n")
+    pytester.makepyfile(
+        """
+        import celery
+        import loopsafe_lib
+        from pytest_loopsafe._words.stacks import is_library
+
+        app = celery.Celery("app")
+
+        @app.task
+        def look():
+            return is_library(loopsafe_lib.__file__), is_library(celery.__file__)
+
+        def test_look(loopsafe_celery):
+            assert loopsafe_celery.run(look, times=1).results == ([False, True],)
+        """
+    )
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
