@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery
     from pytest_loopsafe._plugin.fixtures.runner import LoopRunner
     from pytest_loopsafe._plugin.session import LoopsafeSession
+    from pytest_loopsafe._words.whose import Claim
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
 _WORKERS = pytest.StashKey[Any]()
@@ -71,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker and check the options."""
     config.addinivalue_line("markers", marker.MARKER_HELP)
     marker.defaults(config)
+    marker.own_code(config)
     loops = config.getoption("loopsafe_loops")
     if loops < 0:
         raise pytest.UsageError(f"--loopsafe-loops={loops} is not allowed: give 1 or more")
@@ -86,13 +88,16 @@ def pytest_configure(config: pytest.Config) -> None:
         _collect(config)
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say what an audit does."""
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
+    """Say what an audit does, and to whose code."""
     if not config.getoption("loopsafe") and not config.getoption("loopsafe_loops"):
         return None
     loops = config.getoption("loopsafe_loops")
     more = f", each async test over {loops} loops" if loops else ""
-    return f"loopsafe: every test is watched{more}"
+    from pytest_loopsafe._words.whose import TERRITORY  # only when it is used
+
+    with TERRITORY.claimed(_claim(config)) as view:
+        return [f"loopsafe: every test is watched{more}", f"loopsafe: {view.describe()}"]
 
 
 @pytest.hookimpl(trylast=True)
@@ -209,7 +214,11 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
     """Register the part that works during tests, once."""
     if _SESSION not in config.stash:
         from pytest_loopsafe._plugin.session import LoopsafeSession
+        from pytest_loopsafe._words.whose import TERRITORY
 
+        claim = _claim(config)
+        TERRITORY.claim(claim)
+        config.add_cleanup(lambda: TERRITORY.release(claim))
         loops = config.getoption("loopsafe_loops")
         session = LoopsafeSession(
             audit=bool(config.getoption("loopsafe") or loops),
@@ -222,6 +231,12 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
         if not hasattr(config, "workerinput"):
             _collect(config)
     return config.stash[_SESSION]
+
+
+def _claim(config: pytest.Config) -> Claim:
+    from pytest_loopsafe._words.whose import Claim
+
+    return Claim(str(config.rootpath), marker.own_code(config))
 
 
 def _adapters(config: pytest.Config) -> tuple[Adapter, ...]:

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe._words.settings import SCHEDULES, Settings, SettingsError, parse_ignores
+from pytest_loopsafe._words.settings import (
+    SCHEDULES,
+    Settings,
+    SettingsError,
+    parse_ignores,
+    parse_own,
+)
 
 NAME = "multi_loop"
 
@@ -29,7 +35,11 @@ _INI: tuple[tuple[str, str, str], ...] = (
     ("strict", "bool", "count loopsafe's warnings as errors (false)."),
     ("ignore", "linelist", "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*"),
 )
-
+_OWN = (
+    "loopsafe_own",
+    "installed packages and paths that are your own code, one a line: shopapp, libs/*/src; "
+    "!shopapp for what is not.",
+)
 
 _KINDS = {
     "int": "a whole number",
@@ -46,6 +56,19 @@ def add_ini_options(parser: pytest.Parser) -> None:
     for name, kind, text in _INI:
         known: Any = kind if numbers or kind not in ("int", "float") else "string"
         parser.addini(f"loopsafe_{name}", text, type=known, default=None)
+    parser.addini(*_OWN, type="linelist", default=None)
+
+
+def own_code(config: pytest.Config) -> tuple[str, ...]:
+    """What the project says is its own code. The same for all its tests, so no test has its own.
+
+    Raises:
+        pytest.UsageError: for a value that is not allowed.
+    """
+    try:
+        return parse_own(config.getini(_OWN[0]) or ())
+    except (SettingsError, TypeError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"ini option {_OWN[0]}: {error}") from None
 
 
 def defaults(config: pytest.Config) -> dict[str, Any]:

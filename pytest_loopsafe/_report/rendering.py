@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_loopsafe._words.findings import Finding, LogLine
+from pytest_loopsafe._words.installed import slashed
 from pytest_loopsafe._words.rules import Severity
 from pytest_loopsafe._words.stacks import Frame, Stack
+from pytest_loopsafe._words.whose import TERRITORY
 
 if TYPE_CHECKING:
     from pytest_loopsafe._report.report import LoopReport  # a report shows itself with what is here
@@ -178,25 +179,29 @@ def _folded(frames: list[Frame]) -> Iterator[tuple[Span, ...]]:
 
 
 def _package(frame: Frame) -> str:
-    parts = Path(frame.file).parts
-    for marker in ("site-packages", "dist-packages"):
-        if marker in parts:
-            return parts[parts.index(marker) + 1].removesuffix(".py")
+    installed = TERRITORY.view.below_site(frame.file)
+    if installed is not None:
+        return installed.partition("/")[0].removesuffix(".py")
+    parts = slashed(frame.file).split("/")
     return parts[-2] if len(parts) > 1 and not parts[-2].startswith("python") else frame.function
 
 
 def place(frame: Frame | None) -> str:
-    """``app/cache.py:41``, relative to where the user stands; library files by package."""
+    """``app/cache.py:41``, relative to where the user stands; installed files by package."""
     if frame is None:
         return "?"
-    if frame.library:
-        parts = Path(frame.file).parts
-        for marker in ("site-packages", "dist-packages"):
-            if marker in parts:
-                return f"{'/'.join(parts[parts.index(marker) + 1 :])}:{frame.line}"
-        return f"{'/'.join(parts[-2:])}:{frame.line}"
-    relative = os.path.relpath(frame.file)
-    return f"{frame.file if relative.startswith('..') else relative}:{frame.line}"
+    file = TERRITORY.view.below_site(frame.file)
+    if file is None and frame.library:
+        file = "/".join(slashed(frame.file).split("/")[-2:])
+    return f"{file or _relative(frame.file)}:{frame.line}"
+
+
+def _relative(file: str) -> str:
+    try:
+        relative = os.path.relpath(file)
+    except (ValueError, OSError):  # on another drive; from a folder that is gone
+        return file
+    return file if relative.startswith("..") else relative
 
 
 def count(number: int, noun: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pytest_loopsafe._report.rendering import count, headline
 from pytest_loopsafe._report.report import LoopReport
 from pytest_loopsafe._run.runner import LoopRun
 from pytest_loopsafe._watch.watch import Watch
-from pytest_loopsafe._words.settings import LoopFactory, Settings, parse_ignores
+from pytest_loopsafe._words.settings import LoopFactory, Settings, parse_ignores, parse_own
+from pytest_loopsafe._words.whose import TERRITORY, Claim
 
 
 def run(
@@ -26,6 +28,7 @@ def run(
     strict: bool = False,
     ignore: Iterable[str] = (),
     loop_factory: LoopFactory | None = None,
+    own: Iterable[str] = (),
     check: bool = True,
     **kwargs: Any,
 ) -> LoopReport:
@@ -43,6 +46,8 @@ def run(
         strict: count warnings as errors.
         ignore: rules to leave out: ``LS206``, a family ``LS3``, or with an owner glob.
         loop_factory: makes the loop of each pass, such as ``uvloop.new_event_loop``.
+        own: packages and paths that are your own code though they are installed; with a ``!``
+            before it, what is not. As the ini option ``loopsafe_own``.
         check: raise for errors; with False all is in the report alone.
         **kwargs: passed on to `func`.
 
@@ -67,7 +72,8 @@ def run(
         loop_factory=loop_factory,
     )
     call = functools.partial(func, *args, **kwargs) if args or kwargs else func
-    report = LoopRun(call, settings).execute()
+    with _claimed(own):
+        report = LoopRun(call, settings).execute()
     if check:
         raise_outcome(report)
     return report
@@ -106,17 +112,32 @@ def attach(error: BaseException, report: LoopReport) -> None:
         error.loopsafe_report = report  # type: ignore[attr-defined]
 
 
+def _claimed(own: Iterable[str]) -> AbstractContextManager[object]:
+    """Where nothing is said, what counts already goes on to count: a pytest session's own."""
+    entries = parse_own(own)
+    return TERRITORY.claimed(Claim(os.getcwd(), entries)) if entries else contextlib.nullcontext()
+
+
 @contextmanager
-def watch(*, strict: bool = False, ignore: Iterable[str] = ()) -> Iterator[LoopReport]:
+def watch(
+    *, strict: bool = False, ignore: Iterable[str] = (), own: Iterable[str] = ()
+) -> Iterator[LoopReport]:
     """Watch all loops of the process for the length of a ``with`` block.
+
+    Args:
+        strict: count warnings as errors.
+        ignore: rules to leave out.
+        own: packages and paths that are your own code though they are installed; with a ``!``
+            before it, what is not.
 
     Yields:
         A live report; after the block it is final. Nothing is raised for findings: call
         ``report.raise_for_errors()``.
 
     Raises:
-        SettingsError: `ignore` has an entry that is no rule.
+        SettingsError: `ignore` has an entry that is no rule, or `own` one that is no name.
         BlindError: the detectors cannot see on this interpreter.
     """
-    with Watch(strict=strict, ignore=parse_ignores(ignore)).as_one_pass() as report:
+    watching = Watch(strict=strict, ignore=parse_ignores(ignore))
+    with _claimed(own), watching.as_one_pass() as report:
         yield report

@@ -38,6 +38,7 @@ from pytest_loopsafe._words.findings import Finding, LogLine, Observation, Origi
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.rules import Ignore
 from pytest_loopsafe._words.stacks import Frame, current_stack
+from pytest_loopsafe._words.whose import TERRITORY
 
 
 class LoopsafeWarning(UserWarning):
@@ -103,6 +104,7 @@ class Watch:
         Raises:
             BlindError: when the canary is not seen on this interpreter.
         """
+        TERRITORY.prepare()  # whose file is whose is asked in hooks, where nothing may be read
         try:
             with PROCESS.armed(_probes(), self, canary.sing) as patches:
                 yield patches

@@ -98,6 +98,27 @@ def parse_ignores(ignore: Any) -> tuple[Ignore, ...]:
     return tuple(found)
 
 
+def parse_own(own: Any) -> tuple[str, ...]:
+    """Read ``own=``: one entry or several.
+
+    Raises:
+        SettingsError: for what is no text, or says nothing.
+    """
+    if isinstance(own, str):
+        own = (own,)
+    if not isinstance(own, Iterable):
+        raise SettingsError(f"own={own!r} is not allowed: give a package or a path, or several")
+    found: list[str] = []
+    for entry in own:
+        if not isinstance(entry, str) or not entry.strip().lstrip("! "):
+            raise SettingsError(
+                f"own={entry!r} is not allowed: give packages and paths as text, shopapp or "
+                "libs/shop, or !shopapp for what is not yours"
+            )
+        found.append(entry.strip())
+    return tuple(found)
+
+
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SettingsError(f"{name}={value!r} is not allowed: give a whole number, 1 or more")

@@ -8,16 +8,14 @@ line is looked up only when somebody prints it.
 from __future__ import annotations
 
 import dis
-import functools
 import gc
 import linecache
+import os
 import sys
-import sysconfig
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import CO_ASYNC_GENERATOR, CO_OPTIMIZED
-from pathlib import Path
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -29,18 +27,12 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._words.whose import is_library as is_library
+from pytest_loopsafe._words.whose import is_own as is_own
+from pytest_loopsafe._words.whose import is_stdlib as is_stdlib
 
-_OWN = str(Path(__file__).parent.parent) + "/"
-_LIBRARY = (
-    "<frozen",
-    _OWN,
-    *{
-        str(Path(path)) + "/"
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-        if (path := sysconfig.get_paths().get(name))
-    },
-)
-_LIBRARY_PARTS = ("/site-packages/", "/dist-packages/")
+_PYTEST = f"{os.sep}_pytest{os.sep}"
+_PLUGGY = f"{os.sep}pluggy{os.sep}"
 
 MAX_FRAMES = 60
 """A stack keeps its innermost frames only: beyond this many, nobody reads on."""
@@ -55,22 +47,25 @@ class Frame:
         line: the line number, from 1.
         function: the qualified name of the function.
         first_line: where the function begins; it tells two functions of one name apart.
+        library: True for the standard library and for installed libraries, False for the user's own
+            code; settled where the code runs, for whoever reads of it may have other things
+            installed.
     """
 
     file: str
     line: int
     function: str
     first_line: int = 0
+    library: bool = field(default=None, compare=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.library is None:
+            object.__setattr__(self, "library", is_library(self.file))
 
     @property
     def code(self) -> str:
         """The source line, stripped; empty where there is no source."""
         return linecache.getline(self.file, self.line).strip()
-
-    @property
-    def library(self) -> bool:
-        """True for the standard library and installed packages, False for the user's own code."""
-        return is_library(self.file)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}"
@@ -90,22 +85,6 @@ class Stack:
             if not frame.library:
                 return frame
         return self.frames[-1] if self.frames else None
-
-
-def is_own(file: str) -> bool:
-    """Whether a file belongs to this package; recipes are the user's, who may as well copy them."""
-    return file.startswith(_OWN) and not file.endswith("/recipes.py")
-
-
-def is_stdlib(file: str) -> bool:
-    """Whether a file belongs to the interpreter itself."""
-    return is_library(file) and not any(part in file for part in _LIBRARY_PARTS)
-
-
-@functools.lru_cache(maxsize=4096)
-def is_library(file: str) -> bool:
-    """Whether a file belongs to the interpreter or to an installed package."""
-    return file.startswith(_LIBRARY) or any(part in file for part in _LIBRARY_PARTS)
 
 
 def module_file(name: str) -> str:
@@ -152,7 +131,7 @@ def handler_frame(code: CodeType, offset: int) -> Frame:
 
 def _is_scaffolding(file: str) -> bool:
     """Our own frames and pytest's: who called the test is not a part of what went wrong."""
-    return is_own(file) or "/_pytest/" in file or "/pluggy/" in file
+    return is_own(file) or _PYTEST in file or _PLUGGY in file
 
 
 def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
@@ -165,7 +144,7 @@ def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
     frames: list[Frame] = []
     while frame is not None and len(frames) < MAX_FRAMES:
         code = frame.f_code
-        if "/_pytest/" in code.co_filename:
+        if _PYTEST in code.co_filename:
             break
         if not _is_scaffolding(code.co_filename):
             frames.append(_frame(code, frame.f_lineno))
@@ -213,7 +192,7 @@ def live_frames() -> list[FrameType]:
     """The live frames of the running code, outermost first, ours left out. Not to be kept."""
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and "/_pytest/" not in frame.f_code.co_filename:
+    while frame is not None and _PYTEST not in frame.f_code.co_filename:
         if not _is_scaffolding(frame.f_code.co_filename):
             frames.append(frame)
         frame = frame.f_back

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from celery import signals
 
 from pytest_loopsafe._spool.writer import SpoolError
+from pytest_loopsafe._words.settings import parse_own
+from pytest_loopsafe._words.whose import TERRITORY, Claim
 from pytest_loopsafe._workers.recording import Recorder
 
 VARIABLE = "LOOPSAFE_SPOOL"
+OWN_VARIABLE = "LOOPSAFE_OWN"
 
 _ENTRY = os.path.join("celery", "app", "trace.py")
 """The file of Celery's that calls a task."""
@@ -91,6 +95,14 @@ class Invocations:
             self._recorder = None
 
 
+def own_code(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What ``LOOPSAFE_OWN`` says is the user's own code: packages and paths, with commas between.
+
+    Where a worker is deployed there is no project beside it that its package could be known by.
+    """
+    return parse_own(one for one in environ.get(OWN_VARIABLE, "").split(",") if one.strip())
+
+
 def install_from_environment() -> None:
     """Watch this worker, if ``LOOPSAFE_SPOOL`` says where to write.
 
@@ -108,4 +120,5 @@ def install_from_environment() -> None:
         raise SystemExit(f"{VARIABLE}={folder}: no such folder: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise SystemExit(f"{VARIABLE}={folder}: cannot be written to")
+    TERRITORY.claim(Claim(os.getcwd(), own_code(os.environ)))  # before the fork: read once for all
     Invocations(folder).install()
