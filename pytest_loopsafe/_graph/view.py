@@ -15,15 +15,10 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import (
-    CellType,
-    CoroutineType,
-    FrameType,
-    GeneratorType,
-    MethodType,
-)
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._graph import bindings, guards, links, notes
 from pytest_loopsafe._graph.guards import Starter
@@ -33,9 +28,6 @@ from pytest_loopsafe._graph.owners import Owner, OwnerSearch
 from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
-
-_RUNNING = (FrameType, CoroutineType, GeneratorType, MethodType, CellType)
-"""What refers to an object for as long as some code runs."""
 
 _FROZEN = (
     "a part of the heap was frozen with gc.freeze(): what is held there is found from the user's "
@@ -292,6 +284,40 @@ def in_own_slot(chain: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> bool
                 if value is held and is_key_of(key, loop):
                     return True
     return False
+
+
+def in_weak_slot(thing: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a WeakKeyDictionary's entry for this loop leads to an object.
+
+    Such an entry goes with its loop, so this is asked while the loop exists. A loop knows its weak
+    references, and the one that is a dictionary's key knows the dictionary: nothing is searched.
+    """
+    for ref in weakref.getweakrefs(loop):
+        defaults = getattr(ref.__callback__, "__defaults__", None) or ()
+        for default in defaults:
+            mapping = default() if type(default) is weakref.ref else None
+            if is_a(mapping, weakref.WeakKeyDictionary):
+                data = links.attributes(mapping).get("data")
+                if type(data) is dict and _leads_to(data.get(ref), thing):
+                    return True
+    return False
+
+
+def _leads_to(start: Any, thing: Any) -> bool:
+    pending, seen = deque([start]), {id(start)}
+    while pending and len(seen) < _MAX_PARTS:
+        one = pending.popleft()
+        if one is thing:
+            return True
+        for held in gc.get_referents(one) if gc.is_tracked(one) else ():
+            if id(held) not in seen and not is_a(held, _NOT_ENTERED):
+                seen.add(id(held))
+                pending.append(held)
+    return False
+
+
+_MAX_PARTS = 1_000
+_NOT_ENTERED = (type, ModuleType, FrameType, FunctionType, asyncio.AbstractEventLoop)
 
 
 def is_key_of(key: Any, loop: asyncio.AbstractEventLoop) -> bool:

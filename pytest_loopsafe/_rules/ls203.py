@@ -55,8 +55,9 @@ class RebindRace(Detector):
         return Observation(
             Finding(
                 RACE,
-                f"{batch.built} {batch.kind or 'connections'} were {made} at once in {batch.loop} for {found.place}: "
-                f"{len(lost)} of them {are} lost, and nobody closed {them}{which}",
+                f"{batch.built} {batch.kind or 'connections'} were {made} at once in {batch.loop} "
+                f"for {found.place}: {len(lost)} of them {are} lost, and nobody closed {them}"
+                f"{which}",
                 batch.loop,
                 None,
                 (

@@ -18,14 +18,20 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._cpython import BaseEventLoop
-from pytest_loopsafe._graph.view import in_own_slot
+from pytest_loopsafe._graph.view import in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
+from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._rules.ls201 import STALE
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, describe_frames, is_library, suspended_frames
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    Stack,
+    describe_frames,
+    is_library,
+    suspended_frames,
+)
 
 RULE = Rule(
     "LS302",
@@ -91,16 +97,28 @@ class AsyncgenProbe:
         patches.replace(BaseEventLoop, "shutdown_asyncgens", build_shutdown)
 
 
-class LeftAsyncgens(Detector):
-    """LS302 at once, LS201 at the end of the run."""
+@dataclass(frozen=True)
+class _Left:
+    """One that its loop closed at its end."""
+
+    ref: weakref.ref[Any]
+    name: str
+    code: CodeType
+    info: LoopInfo
+    frames: tuple[Frame, ...]
+
+
+class AsyncgenLeftOpen(Detector):
+    """LS302 for what was collected at once; for what a loop closed, at rest; LS201 at the end."""
 
     rules = (RULE, STALE)
     probes = (AsyncgenProbe(),)
-    judges = (AsyncgenLeft, RunEnded)
+    judges = (AsyncgenLeft, PassEnded, RunEnded)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ended: dict[CodeType, tuple[weakref.ref[Any], LoopInfo]] = {}
+        self._left: list[_Left] = []
+        self._ended: dict[CodeType, _Left] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the generator, unless it is kept for the loop's lifetime.
@@ -108,52 +126,65 @@ class LeftAsyncgens(Detector):
         A generator in a mapping's entry for this loop is there on purpose: asyncio closes it when
         the loop ends, and that is how something can be closed in the loop that it belongs to.
         """
-        if isinstance(sighting, RunEnded):
+        if isinstance(sighting, AsyncgenLeft):
+            yield from self._met(sighting)
+        elif isinstance(sighting, PassEnded):
+            left, self._left = self._left, []
+            for one in left:
+                if not self._is_in_own_slot(one):
+                    yield self._found(one, f"{one.info} closed it at its end")
+        elif isinstance(sighting, RunEnded):
             yield from self._stale()
-            return
-        assert isinstance(sighting, AsyncgenLeft)
-        generator = sighting.generator
+
+    def _met(self, sighting: AsyncgenLeft) -> Iterator[Observation]:
+        generator, loop = sighting.generator, sighting.loop
         code = getattr(generator, "ag_code", None)
         if code is None or generator.ag_frame is None:
             return
-        if not sighting.collected:
-            for owner in self.graph.owners(generator):
-                if in_own_slot(owner.chain, sighting.loop):
-                    return
-        info = self.loops.of(sighting.loop)
-        if not sighting.collected:
-            self._ended.setdefault(code, (weakref.ref(generator), info))
-        frames, _ = suspended_frames(generator)
-        how = "the collector found it" if sighting.collected else f"{info} closed it at its end"
-        yield Observation(
+        frames = describe_frames(suspended_frames(generator)[0])
+        info, name = self.loops.of(loop), generator.__qualname__
+        one = _Left(weakref.ref(generator), name, code, info, frames)
+        if sighting.collected:
+            yield self._found(one, "the collector found it")
+        elif not in_weak_slot(generator, loop):
+            self._left.append(one)
+            self._ended.setdefault(code, one)
+
+    def _is_in_own_slot(self, one: _Left) -> bool:
+        generator = one.ref()
+        loop = next((loop for loop in self.loops.alive() if self.loops.of(loop) is one.info), None)
+        if generator is None or loop is None:
+            return False
+        return any(in_own_slot(owner.chain, loop) for owner in self.graph.owners(generator))
+
+    @staticmethod
+    def _found(one: _Left, how: str) -> Observation:
+        return Observation(
             Finding(
                 RULE,
-                f"the async generator {generator.__qualname__}() was left unfinished; {how}",
-                info,
+                f"the async generator {one.name}() was left unfinished; {how}",
+                one.info,
                 None,
-                (Stack("it was suspended here", describe_frames(frames)), *loop_births(info)),
+                (Stack("it was suspended here", one.frames), *loop_births(one.info)),
                 RULE.remedy,
             ),
-            identity=code,
+            identity=one.code,
         )
 
     def _stale(self) -> Iterator[Observation]:
-        for ref, info in self._ended.values():
-            generator, later = ref(), self.loops.rerun_since(info)
-            if generator is None or later is None:
-                continue
-            owner = self.graph.single_path(generator)
+        for one in self._ended.values():
+            generator, later = one.ref(), self.loops.rerun_since(one.info)
+            owner = self.graph.single_path(generator) if generator is not None and later else None
             if owner is None:
                 continue
-            name = generator.__qualname__
             yield Observation(
                 Finding(
                     STALE,
-                    f"the async generator {name}() ended with {info}, and {owner} still has it, "
-                    f"although {later} ran the same code: it gives nothing any more",
+                    f"the async generator {one.name}() ended with {one.info}, and {owner} still "
+                    f"has it, although {later} ran the same code: it gives nothing any more",
                     later,
-                    info,
-                    loop_births(info, later),
+                    one.info,
+                    loop_births(one.info, later),
                     "Make the generator in the loop that iterates it, and close it there "
                     "(`async with contextlib.aclosing(...)`): asyncio.run() closes what is left.",
                     home_state="closed",

@@ -27,6 +27,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._words.whose import TERRITORY
 from pytest_loopsafe._words.whose import is_library as is_library
 from pytest_loopsafe._words.whose import is_own as is_own
 from pytest_loopsafe._words.whose import is_stdlib as is_stdlib
@@ -93,24 +94,25 @@ def module_file(name: str) -> str:
     return file if isinstance(file, str) else "<frozen"
 
 
-_FRAMES: dict[tuple[int, int | None], tuple[CodeType, Frame]] = {}
-"""Lines that were met, by the ``id()`` of their code, which is kept so that the number stays its own.
-
-To copy a stack then takes no memory for what is known; to hash a code would read all of it.
-"""
-
 _MANY = 20_000
 
 
 def _frame(code: CodeType, line: int | None) -> Frame:
-    known = _FRAMES.get((id(code), line))
-    if known is not None:
-        return known[1]
+    """A line of code as data, the same for each time that it is met: a stack then takes no memory.
+
+    Known by the ``id()`` of the code, which is kept so that the number stays its own; to hash a
+    code would read all of it.
+    """
+    known = TERRITORY.view.lines
+    entry = known.get((id(code), line))
+    if entry is not None:
+        frame: Frame = entry[1]
+        return frame
     first = code.co_firstlineno
     frame = Frame(code.co_filename, line or first, code.co_qualname, first)
-    if len(_FRAMES) >= _MANY:
-        _FRAMES.clear()
-    _FRAMES[id(code), line] = (code, frame)
+    if len(known) >= _MANY:
+        known.clear()
+    known[id(code), line] = (code, frame)
     return frame
 
 

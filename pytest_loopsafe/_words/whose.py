@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 from pytest_loopsafe._words.installed import (
     SITE_NAMES,
@@ -142,6 +144,8 @@ class View:
         self._by_length = _longest_first(self._installed)
         self.is_library = functools.lru_cache(maxsize=4096)(self._is_library)
         self.is_stdlib = functools.lru_cache(maxsize=4096)(self._is_stdlib)
+        self.lines: dict[tuple[int, int | None], tuple[CodeType, Any]] = {}
+        """What was made of a line of code under this view; see `pytest_loopsafe._words.stacks`."""
 
     def _take(self, folder: Folder, projects: set[str]) -> None:
         self._installed[f"{comparable(folder.path)}/"] = folder
