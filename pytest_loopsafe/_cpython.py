@@ -24,7 +24,7 @@ import os
 from asyncio import base_events, events, futures, locks, mixins, queues, tasks
 from asyncio import sslproto as _sslproto
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = events._get_running_loop
@@ -56,6 +56,17 @@ HAND_OVERS: tuple[Any, ...] = (asyncio, tasks)
 
 LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
 """Where ``set_event_loop`` is looked up; a Runner calls it through the second."""
+
+
+def namespace_of(module: Any) -> dict[str, Any]:
+    """A module's variables, without loading one that is still to be loaded (LazyLoader's)."""
+    if not issubclass(type(module), ModuleType):
+        return {}
+    names: dict[str, Any] = _NAMESPACE.__get__(module)
+    return names
+
+
+_NAMESPACE: Any = vars(ModuleType)["__dict__"]
 
 
 def forget_loops_of_parent() -> None:

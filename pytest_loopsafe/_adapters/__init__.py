@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from pytest_loopsafe._adapters.base import Adapter
+from pytest_loopsafe._cpython import namespace_of
 
 GROUP = "pytest_loopsafe.adapters"
 """The entry point group; a name there is the package whose objects the adapter knows."""
@@ -74,6 +75,6 @@ class Adapters:
         """The classes named by adapters that have been imported."""
         for name, adapter in self._by_name.items():
             module, _, attribute = name.rpartition(".")
-            found = getattr(sys.modules.get(module), attribute, None)
+            found = namespace_of(sys.modules.get(module)).get(attribute)
             if isinstance(found, type):
                 yield found, adapter

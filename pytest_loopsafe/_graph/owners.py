@@ -33,6 +33,7 @@ from types import (
 )
 from typing import Any
 
+from pytest_loopsafe._cpython import namespace_of
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
 from pytest_loopsafe._graph.referrers import Referrers
@@ -112,7 +113,7 @@ class OwnerSearch:
         self._name_loop = name_loop
         subjects = tuple(subjects)
         self._roots = _roots(subjects)
-        users = (vars(module) for name, module in _modules() if _is_users(name))
+        users = (namespace_of(module) for name, module in _modules() if _is_users(name))
         self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked)
 
     def owners(self, *targets: Any, ignore: Iterable[object] = (), thorough: bool = True) -> Owners:
@@ -244,7 +245,7 @@ def _roots(subjects: Iterable[tuple[Any, str]]) -> dict[int, _Root]:
     for name, module in _modules():
         passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
         own = not is_library(module_file(name))
-        roots.setdefault(id(vars(module)), _Root("" if passing else name, own))
+        roots.setdefault(id(namespace_of(module)), _Root("" if passing else name, own))
     for subject, name in subjects:
         roots[id(subject)] = _Root(name, own=True, subject=True)
     return roots
@@ -340,10 +341,9 @@ def _held_by_c(node: Any) -> bool:
 
 def _name_of(var: ContextVar[Any]) -> str:
     for name, module in tuple(sys.modules.items()):
-        if is_a(module, ModuleType):
-            for key, value in tuple(vars(module).items()):
-                if value is var:
-                    return f"{name}.{key}"
+        for key, value in tuple(namespace_of(module).items()):
+            if value is var:
+                return f"{name}.{key}"
     return f"<ContextVar {var.name!r}>"
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+from pytest_loopsafe._cpython import namespace_of
 from pytest_loopsafe._graph.kinds import is_mass
 
 _MAX_WALKED = 100_000
@@ -136,7 +137,7 @@ class Referrers:
 
         What has been noted stays true where a bound ends the walk: the counts do not agree then.
         """
-        closed = {id(vars(module)) for module in _modules()}
+        closed = {id(namespace_of(module)) for module in _modules()}
         closed.difference_update(map(id, self._roots))
         pending: deque[Any] = deque(self._roots)
         seen = set(map(id, pending))

@@ -15,9 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, Protocol
 
-from pytest_loopsafe._cpython import BaseEventLoop
+from pytest_loopsafe._cpython import BaseEventLoop, namespace_of
 
 _HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: set for classes made by a class statement; Cython's are static."""
@@ -59,16 +60,26 @@ class Patches:
         self._undo: list[tuple[Any, str, bool, Any, Any]] = []
         self._on_loop_classes: list[Callable[[type], None]] = []
         self._when_armed: list[Callable[[], None]] = []
+        self._of_modules: dict[int, tuple[Any, Any]] = {}
         self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
         self.steps = [0]
         """How often anything was scheduled on a loop; in a list, so that probes can share it."""
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
-        """Replace ``owner.name`` by what `build` makes of the original."""
+        """Replace ``owner.name`` by what `build` makes of the original.
+
+        A function that two modules have is replaced by one and the same in both: pickle finds it by
+        the name of its own module, and wants to find itself.
+        """
         own = name in vars(owner)
         original = vars(owner)[name] if own else getattr(owner, name)
-        replacement = build(original)
-        functools.update_wrapper(replacement, original)
+        if isinstance(owner, ModuleType) and id(original) in self._of_modules:
+            _, replacement = self._of_modules[id(original)]
+        else:
+            replacement = build(original)
+            functools.update_wrapper(replacement, original)
+            if isinstance(owner, ModuleType):
+                self._of_modules[id(original)] = original, replacement
         setattr(owner, name, replacement)
         self._undo.append((owner, name, own, original, replacement))
 
@@ -116,7 +127,7 @@ class Patches:
     def look_again(self) -> None:
         """Find what has been imported since."""
         for key in tuple(self._when_imported):
-            found = getattr(sys.modules.get(key[0]), key[1], None)
+            found = namespace_of(sys.modules.get(key[0])).get(key[1])
             action = self._when_imported.pop(key, None) if found is not None else None
             if action is not None:
                 action(found)

@@ -90,7 +90,7 @@ class Stack:
 
 def module_file(name: str) -> str:
     """The file of a loaded module; of one that has none, what stands for the interpreter."""
-    file = getattr(sys.modules.get(name), "__file__", None)
+    file = _cpython.namespace_of(sys.modules.get(name)).get("__file__")
     return file if isinstance(file, str) else "<frozen"
 
 
