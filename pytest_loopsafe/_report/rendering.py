@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_loopsafe._report.groups import Group, groups_of
 from pytest_loopsafe._words.findings import Finding, LogLine
 from pytest_loopsafe._words.installed import slashed
 from pytest_loopsafe._words.rules import Severity
@@ -51,8 +52,11 @@ def render_report(report: LoopReport, *, verbose: bool = False) -> Text:
         text.add(Span(line, ("bold",) if not line.startswith(" ") else ()))
     if report.verdict:
         text.add()
-    for finding in report.findings:
-        render_finding(finding, report, text, verbose=verbose)
+    for group in groups_of(report.findings):
+        if len(group.findings) == 1:
+            render_finding(group.lead, report, text, verbose=verbose)
+        else:
+            _render_group(group, report, text, verbose=verbose)
         text.add()
     for note in report.notes:
         text.add(f"note: {note}")
@@ -80,12 +84,46 @@ def render_finding(
     finding: Finding, report: LoopReport, text: Text, *, verbose: bool = False
 ) -> None:
     """One finding: headline, sentence, stacks, who hid it, what to do."""
+    _render_seen(finding, report, text, "")
+    _render_stacks(finding, text, verbose=verbose)
+    if finding.owner:
+        text.add(f"  owner:     {finding.owner}")
+    text.add(Span("  remedy:    ", ("green",)), finding.remedy)
+    text.add(f"  rule:      {finding.rule.url}   to ignore it: ignore=['{finding.code}']")
+
+
+def _render_group(group: Group, report: LoopReport, text: Text, *, verbose: bool) -> None:
+    """Several findings of one root: whose it is, what was seen, where, what to do."""
+    lead = group.lead
+    colour = "red" if lead.is_error else "yellow"
+    number = count(len(group.findings), "finding")
+    text.add(Span(f"{group.owner}: {number}, one cause", (colour, "bold")))
+    for finding in group.findings:
+        _render_seen(finding, report, text, "  ")
+    _render_stacks(lead, text, verbose=verbose)
+    if verbose:
+        for finding in group.findings:
+            if finding is not lead:
+                _render_stacks(finding, text, verbose=True)
+    text.add(f"  owner:     {group.owner}")
+    text.add(Span("  remedy:    ", ("green",)), lead.remedy)
+    codes = list(dict.fromkeys(finding.code for finding in group.findings))
+    text.add(f"  rule:      {lead.rule.url}   to ignore them: ignore={codes}")
+
+
+def _render_seen(finding: Finding, report: LoopReport, text: Text, indent: str) -> None:
+    """The rule, how often, and the sentence."""
     colour = "red" if finding.severity is Severity.ERROR else "yellow"
     times = f"   seen {finding.count} times" if finding.count > 1 else ""
     passes = f"   {_in_passes(finding, report)}" if finding.passes and report.passes else ""
     hidden = " (swallowed)" if finding.swallowed else ""
-    text.add(Span(f"{finding.code} {finding.slug}{hidden}", (colour, "bold")), Span(passes + times))
-    text.add(f"  {finding.message}.")
+    name = Span(f"{finding.code} {finding.slug}{hidden}", (colour, "bold"))
+    text.add(indent, name, Span(passes + times))
+    text.add(f"{indent}  {finding.message}.")
+
+
+def _render_stacks(finding: Finding, text: Text, *, verbose: bool) -> None:
+    """Where it happened, in which process, and who hid it."""
     stacks = finding.stacks if verbose else finding.stacks[:_STACKS_SHOWN]
     births = [stack for stack in stacks if stack.title.endswith(" was made")]
     for stack in stacks:
@@ -102,10 +140,6 @@ def render_finding(
         text.add(f"  swallowed: {_hidden_by(finding)}")
     for logged in finding.logged:
         text.add(f"  logged:    {logged.logger} {logged.level} {_logged(logged)}")
-    if finding.owner:
-        text.add(f"  owner:     {finding.owner}")
-    text.add(Span("  remedy:    ", ("green",)), finding.remedy)
-    text.add(f"  rule:      {finding.rule.url}   to ignore it: ignore=['{finding.code}']")
 
 
 def render_lines(wanted: str, lines: Sequence[LogLine], findings: Iterable[Finding]) -> Text:

@@ -124,6 +124,18 @@ class Finding:
         return self.stacks[0].site if self.stacks else None
 
     @property
+    def group(self) -> str:
+        """What the findings of one root have in common: where the object is held.
+
+        Without what differs from loop to loop, keys and indexes. Where nobody holds it, the rule
+        and the place.
+        """
+        if self.owner is not None:
+            return self.owner.partition("[")[0]
+        site = self.site
+        return f"{self.code} {site}" if site is not None else f"{self.code} {self.message}"
+
+    @property
     def is_error(self) -> bool:
         """Whether it fails the test."""
         return self.severity is Severity.ERROR
@@ -162,6 +174,7 @@ class Finding:
             "remedy": self.remedy,
             "url": self.rule.url,
             "origin": asdict(self.origin) if self.origin else None,
+            "group": self.group,
         }
 
 
