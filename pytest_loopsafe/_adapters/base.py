@@ -20,10 +20,13 @@ class Adapter:
     Attributes:
         types: qualified names of the classes, ``redis.asyncio.client.Redis``; a subclass counts.
         closers: the methods that close such an object.
+        remedy: what to do where such an object is bound to the wrong loop, in a sentence of its own
+            words; a report adds it to the rule's.
     """
 
     types: ClassVar[tuple[str, ...]] = ()
     closers: ClassVar[tuple[str, ...]] = ("aclose", "close")
+    remedy: ClassVar[str] = ""
 
     async def probe(self, resource: Any) -> None:
         """Use `resource` once, in the cheapest way that needs its connection.

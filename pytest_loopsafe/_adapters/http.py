@@ -12,6 +12,10 @@ class AiohttpSession(Adapter):
 
     types = ("aiohttp.client.ClientSession", "aiohttp.connector.BaseConnector")
     closers = ("close",)
+    remedy = (
+        "With aiohttp: `async with ClientSession() as session:` in each loop; a session cannot be "
+        "carried over."
+    )
 
     def is_closed(self, resource: Any) -> bool | None:
         """As the session says."""
@@ -23,6 +27,9 @@ class AiohttpResponse(Adapter):
 
     types = ("aiohttp.client_reqrep.ClientResponse",)
     closers = ("close", "release")
+    remedy = (
+        "With aiohttp: read the response in its loop, `async with session.get(...) as response:`."
+    )
 
     def is_closed(self, resource: Any) -> bool | None:
         """As the response says."""
@@ -45,6 +52,10 @@ class HttpxClient(Adapter):
 
     types = ("httpx.AsyncClient", "httpx._client.AsyncClient")
     closers = ("aclose",)
+    remedy = (
+        "With httpx: `async with httpx.AsyncClient() as client:` in each loop, or "
+        "LoopLocal(httpx.AsyncClient, close=httpx.AsyncClient.aclose)."
+    )
 
     def is_closed(self, resource: Any) -> bool | None:
         """As the client says."""
@@ -56,6 +67,7 @@ class WebSocket(Adapter):
 
     types = ("websockets.asyncio.connection.Connection",)
     closers = ("close",)
+    remedy = "With websockets: connect anew in each loop, `async with connect(uri) as socket:`."
 
     async def probe(self, resource: Any) -> None:
         """A ping, and its pong."""

@@ -15,6 +15,10 @@ class Checkpointer(Adapter):
         "langgraph.checkpoint.postgres.aio.AsyncPostgresSaver",
     )
     closers = ()
+    remedy = (
+        "With LangGraph: make the checkpointer in each loop, `async with ...from_conn_string(...) "
+        "as saver:`."
+    )
 
     async def probe(self, resource: Any) -> None:
         """Ask for a thread that does not exist."""

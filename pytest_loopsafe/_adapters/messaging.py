@@ -12,6 +12,7 @@ class NatsClient(Adapter):
 
     types = ("nats.aio.client.Client",)
     closers = ("close", "drain")
+    remedy = "With nats-py: connect anew in each loop, and `await client.drain()` before it ends."
 
     async def probe(self, resource: Any) -> None:
         """A round trip to the server."""
@@ -27,6 +28,10 @@ class GrpcChannel(Adapter):
 
     types: ClassVar[tuple[str, ...]] = ("grpc.aio._channel.Channel",)
     closers: ClassVar[tuple[str, ...]] = ("close",)
+    remedy = (
+        "With grpc.aio: make channel and stubs in the loop that calls them, `async with "
+        "grpc.aio.insecure_channel(...) as channel:`."
+    )
 
     async def probe(self, resource: Any) -> None:
         """Wait until it is connected."""
@@ -55,6 +60,10 @@ class PikaConnection(Adapter):
 
     types = ("aio_pika.abc.AbstractConnection", "aio_pika.connection.Connection")
     closers = ("close",)
+    remedy = (
+        "With aio-pika: connect anew in each loop, `async with await aio_pika.connect_robust(url) "
+        "as connection:`."
+    )
 
     async def probe(self, resource: Any) -> None:
         """Open a channel and close it."""

@@ -12,6 +12,7 @@ class AsyncpgPool(Adapter):
 
     types = ("asyncpg.pool.Pool",)
     closers = ("close", "terminate")
+    remedy = "With asyncpg: `async with asyncpg.create_pool(...) as pool:` in each loop."
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""
@@ -27,6 +28,9 @@ class AsyncpgConnection(Adapter):
 
     types = ("asyncpg.connection.Connection",)
     closers = ("close", "terminate")
+    remedy = (
+        "With asyncpg: connect anew in each loop, and `await connection.close()` before it ends."
+    )
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""
@@ -42,6 +46,10 @@ class PsycopgPool(Adapter):
 
     types = ("psycopg_pool.base.BasePool", "psycopg_pool.pool_async.AsyncConnectionPool")
     closers = ("close",)
+    remedy = (
+        "With psycopg: `async with AsyncConnectionPool(...) as pool:` in each loop; its workers "
+        "end with their loop."
+    )
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""
@@ -58,6 +66,9 @@ class PsycopgConnection(Adapter):
 
     types = ("psycopg.AsyncConnection", "psycopg.connection_async.AsyncConnection")
     closers = ("close",)
+    remedy = (
+        "With psycopg: connect anew in each loop, `async with await AsyncConnection.connect(...)`."
+    )
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""

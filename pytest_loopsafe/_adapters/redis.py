@@ -11,6 +11,10 @@ class RedisClient(Adapter):
     """A client is open as long as one of its pool's connections is."""
 
     types = ("redis.asyncio.client.Redis", "redis.asyncio.cluster.RedisCluster")
+    remedy = (
+        "With redis.asyncio: `async with Redis.from_url(URL) as client:` in each loop, or "
+        "LoopLocal(lambda: Redis.from_url(URL), close=Redis.aclose)."
+    )
 
     async def probe(self, resource: Any) -> None:
         """``PING``."""
@@ -27,6 +31,10 @@ class RedisPool(Adapter):
 
     types = ("redis.asyncio.connection.ConnectionPool",)
     closers = ("aclose", "disconnect")
+    remedy = (
+        "With redis.asyncio: a pool belongs to one loop; give each loop a client with a pool of "
+        "its own, and `await client.aclose()` before the loop ends."
+    )
 
     async def probe(self, resource: Any) -> None:
         """Take a connection and give it back."""
@@ -42,6 +50,10 @@ class RedisPubSub(Adapter):
     """A subscription has a connection of its own."""
 
     types = ("redis.asyncio.client.PubSub",)
+    remedy = (
+        "With redis.asyncio: subscribe anew in each loop, and `await pubsub.aclose()` before it "
+        "ends."
+    )
 
     async def probe(self, resource: Any) -> None:
         """Subscribe to a channel and leave it."""

@@ -12,6 +12,10 @@ class Engine(Adapter):
 
     types = ("sqlalchemy.ext.asyncio.engine.AsyncEngine",)
     closers = ("dispose",)
+    remedy = (
+        "With SQLAlchemy: an engine for each loop, `await engine.dispose()` before the loop ends; "
+        "or poolclass=NullPool, which keeps no connection from one loop to the next."
+    )
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""

@@ -12,6 +12,7 @@ class AiosqliteConnection(Adapter):
 
     types = ("aiosqlite.core.Connection",)
     closers = ("close",)
+    remedy = "With aiosqlite: `async with aiosqlite.connect(path) as connection:` in each loop."
 
     async def probe(self, resource: Any) -> None:
         """``SELECT 1``."""

@@ -57,6 +57,7 @@ class Graph:
         self.notes: dict[str, None] = {}
         self._told: weakref.WeakSet[Any] = weakref.WeakSet()
         self._told_places: set[str] = set()
+        self._remedies: dict[str, str] = {}
         self._seen_at: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._of_thread = threading.local()
 
@@ -92,7 +93,7 @@ class Graph:
         if _is_frozen():
             self.notes[_FROZEN] = None
         for owner in found.found:
-            self._remember(owner.chain[-1], self._readable(owner))
+            self._remember(owner.chain[-1], self.readable(owner))
         return found.found
 
     def path(self, things: Iterable[Any]) -> str | None:
@@ -101,7 +102,7 @@ class Graph:
             if gc.is_tracked(thing):
                 found = self.owners(thing, ignore=(things,))
                 if found:
-                    return self._readable(found[0])
+                    return self.readable(found[0])
         return None
 
     def single_path(self, thing: Any) -> str | None:
@@ -114,15 +115,19 @@ class Graph:
                 return owner.path
         return None
 
-    def _readable(self, owner: Owner) -> str:
+    def readable(self, owner: Owner) -> str:
         """A path that ends at what its reader knows: the client, not a buffer deep within it."""
-        if owner.hidden:
-            return owner.path
-        for end, part in enumerate(owner.chain[:-1], start=1):
+        for end, part in enumerate(owner.chain if not owner.hidden else (), start=1):
             adapter = self.adapters.of(part)
             if adapter is not None and adapter.closers and (end > 1 or owner.subject):
-                return links.write(owner.chain[:end], owner.start, self._loops.named)
+                path = links.write(owner.chain[:end], owner.start, self._loops.named)
+                self._remedies[path] = adapter.remedy
+                return path
         return owner.path
+
+    def remedy_at(self, path: str) -> str:
+        """What the library of a client at a path advises; empty where none is known."""
+        return self._remedies.get(path, "")
 
     # -- clues -----------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def _find_slot(record: Record, graph: Graph) -> bool:
     owners = graph.owners(thing) if thing is not None else ()
     owner = next((owner for owner in owners if not owner.hidden), None)
     if owner is not None:
-        record.slot = Slot.of(owner)
+        record.slot = Slot.of(owner, graph.readable(owner))
     return owner is not None
 
 

@@ -90,13 +90,13 @@ class Slot:
     holders: tuple[weakref.ref[Any], ...]
 
     @classmethod
-    def of(cls, owner: Owner) -> Slot:
-        """The slot that an owner's path describes."""
+    def of(cls, owner: Owner, path: str) -> Slot:
+        """The slot that an owner describes, under the path by which its reader knows it."""
         holders = []
         for one in owner.chain[:-1]:
             with suppress(TypeError):
                 holders.append(weakref.ref(one))
-        return cls(owner.path, owner.root, tuple(holders))
+        return cls(path, owner.root, tuple(holders))
 
 
 @dataclass(eq=False)

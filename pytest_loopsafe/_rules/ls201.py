@@ -89,8 +89,7 @@ class StaleResource(Detector):
                 self.graph.tell_of(owner.place)
                 yield self._stale(owner, info, later)
 
-    @staticmethod
-    def _stale(owner: Owner, info: LoopInfo, later: LoopInfo) -> Observation:
+    def _stale(self, owner: Owner, info: LoopInfo, later: LoopInfo) -> Observation:
         return Observation(
             Finding(
                 STALE,
@@ -101,7 +100,7 @@ class StaleResource(Detector):
                 loop_births(info, later),
                 STALE.remedy,
                 home_state="closed",
-                owner=owner.path,
+                owner=self.graph.readable(owner),
             ),
             identity=owner.place,
         )

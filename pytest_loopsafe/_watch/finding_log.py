@@ -39,12 +39,23 @@ class _Error(NamedTuple):
 
 
 class _Record:
-    __slots__ = ("clue", "count", "finding", "ignored", "number", "passes", "pending", "settled")
+    __slots__ = (
+        "clue",
+        "count",
+        "finding",
+        "ignored",
+        "number",
+        "owned",
+        "passes",
+        "pending",
+        "settled",
+    )
 
     def __init__(self, number: int, finding: Finding, clue: Clue | None) -> None:
         self.number = number
         self.finding = finding
         self.clue = clue
+        self.owned = False
         self.count = 0
         self.ignored = False
         self.passes: set[int] = set()
@@ -119,18 +130,25 @@ class FindingLog:
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
 
-    def own(self, locate: Callable[[Clue], str | None]) -> None:
-        """At rest, find out whose the objects are that new findings are about.
+    def own(self, locate: Callable[[Clue], str | None], remedy_at: Callable[[str], str]) -> None:
+        """At rest, find out whose the objects are that new findings are about, and what to do.
 
         Args:
             locate: the path to what a clue leads to, or None.
+            remedy_at: what is advised for what is at a path, or nothing.
         """
         with self._lock:
-            for record in self._records.values():
+            for record in tuple(self._records.values()):
+                if record.owned:
+                    continue
+                record.owned = True
                 clue, record.clue = record.clue, None
-                owner = locate(clue) if clue is not None and not clue.is_empty else None
+                owner = record.finding.owner
+                if clue is not None and not clue.is_empty:
+                    owner = locate(clue)
                 if owner is not None:
-                    record.finding = replace(record.finding, owner=owner)
+                    remedy = f"{record.finding.remedy} {remedy_at(owner)}".rstrip()
+                    record.finding = replace(record.finding, owner=owner, remedy=remedy)
                     record.ignored = self._is_ignored(record.finding)
 
     def _is_ignored(self, finding: Finding) -> bool:

@@ -155,7 +155,7 @@ class Watch:
         self.logs.judge(self._log.attach)
         with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
-            self._log.own(self.graph.locate)
+            self._log.own(self.graph.locate, self.graph.remedy_at)
         for text in self._faults[self._faults_told :]:
             self._faults_told += 1
             with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
