@@ -28,7 +28,7 @@ from pytest_loopsafe._probes.swallowing import Witness
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._rules import discover
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded
-from pytest_loopsafe._rules.ls401 import as_inherited
+from pytest_loopsafe._rules.inherited import as_inherited
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.forked import ForkedChildren
 from pytest_loopsafe._spool.writer import SpoolWriter

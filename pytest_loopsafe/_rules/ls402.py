@@ -1,0 +1,70 @@
+"""LS402: a connection opened in the parent was used in a forked child.
+
+Both processes read from one socket, and no selector tells a child that it is not alone with it,
+so nothing is raised. Evidence: the connection's loop was there when the child began, and the
+connection is driven in the child. To close what was inherited is how a child lets go of it, and
+no use of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._rules.base import Detector, loop_births
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.naming import name_loop, name_thing
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import Stack, in_finalizer, live_frames, stack_here
+
+SHARED_CONNECTION = Rule(
+    "LS402",
+    "fork-shared-connection",
+    Severity.ERROR,
+    "a connection opened in the parent was used in a forked child",
+    "Open it after the fork: inside the task, or in worker_process_init (Celery), post_fork "
+    "(gunicorn), os.register_at_fork(after_in_child=...). Two processes that use one socket read "
+    "each other's answers.",
+)
+
+
+class SharedConnection(Detector):
+    """LS402."""
+
+    rules = (SHARED_CONNECTION,)
+    probes = (ConnectionProbe(),)
+    judges = (ConnectionDriven,)
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report a connection of the parent's that is driven here."""
+        assert isinstance(sighting, ConnectionDriven)
+        home = self.loops.of(sighting.loop)
+        if home.inherited and not _is_others(sighting) and not in_finalizer(live_frames()):
+            yield self._driven(sighting, home)
+
+    def _driven(self, sighting: ConnectionDriven, home: LoopInfo) -> Observation:
+        loop = self.loops.of(sighting.running) if sighting.running is not None else None
+        state = state_of(sighting.loop)
+        return Observation(
+            Finding(
+                SHARED_CONNECTION,
+                f"{sighting.method}() was called in {name_loop(loop)} on "
+                f"{name_thing(sighting.thing)} of {name_loop(home, state)} (made in the parent "
+                f"process, {home.pid})",
+                loop,
+                home,
+                (Stack("used in the child", stack_here()), *loop_births(home, loop)),
+                SHARED_CONNECTION.remedy,
+                home_state=state,
+            ),
+            about=(sighting.thing,),
+        )
+
+
+def _is_others(sighting: ConnectionDriven) -> bool:
+    """Whether LS104 sees it too, as something within one process, and is renamed."""
+    if sighting.running is None:
+        return False
+    return not sighting.loop.is_closed() or sighting.method not in WRITES
