@@ -14,13 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest_loopsafe
-from pytest_loopsafe._graph.owners import OwnerSearch
 
 LOOPS = 3
 
@@ -64,7 +62,7 @@ def compare(name: str, body: Callable[[], object], limit: float, rounds: int) ->
 def verdict(name: str, figures: str, value: float, limit: float, unit: str) -> bool:
     met = value <= limit
     print(
-        f"{name:<44} {figures:>26}   {value:6.3f} {unit:<5} (at most {limit:g}) "
+        f"{name:<50} {figures:>26}   {value:6.3f} {unit:<5} (at most {limit:g}) "
         f"{'ok' if met else 'NOT MET'}",
         flush=True,
     )
@@ -130,68 +128,114 @@ def per_loop(rounds: int, objects: int) -> bool:
     return met
 
 
-def search(objects: int) -> bool:
-    """What one search for owners takes that finds something: a pool's connection of a dead loop."""
-    data = [{} for _ in range(objects)]
-    held: dict[str, object] = {}
+def failing(rounds: int, objects: int) -> tuple[bool, bool]:
+    """What findings cost the code that is running, and a failing run in all."""
+    heap = [{} for _ in range(objects)]
+    kept: dict[int, asyncio.Future[None]] = {}
+    spent: list[float] = []
+    lines = "\n".join(
+        f"    try:\n        await kept[{n}]\n    except RuntimeError:\n        pass"
+        for n in range(_FINDINGS)
+    )
+    scope: dict[str, object] = {"kept": kept}
+    exec(f"async def awaits():\n{lines}\n", scope)
 
-    async def keep() -> None:
-        if not held:
-            server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-            streams = await asyncio.open_connection(*server.sockets[0].getsockname())
-            deep: object = streams
-            for _ in range(15):
-                deep = {"inner": deep}
-            held["pool"] = deep
-
-    seconds: list[float] = []
-    original = OwnerSearch.owners
-
-    def timed_search(self: OwnerSearch, *targets: object, **options: object) -> object:
+    async def body() -> None:
+        if not kept:
+            kept.update((n, asyncio.get_running_loop().create_future()) for n in range(_FINDINGS))
+            return
         start = time.perf_counter()
-        try:
-            return original(self, *targets, **options)
-        finally:
-            seconds.append(time.perf_counter() - start)
+        await scope["awaits"]()  # type: ignore[operator]
+        spent.append((time.perf_counter() - start) / _FINDINGS)
 
-    OwnerSearch.owners = timed_search
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            report = pytest_loopsafe.run(keep, loops=LOOPS, check=False)
-            held.clear()
-            gc.collect()
-    finally:
-        OwnerSearch.owners = original
-    codes = {finding.code for finding in report.findings}
-    stopped = ", ".join(note for note in report.notes if "stopped" in note) or "none stopped early"
-    figures = f"{len(seconds)} searches, {stopped}"
-    met = verdict(f"the longest search, {len(data):,} objects alive", figures, max(seconds), 1, "s")
-    return met and "LS201" in codes
+    def bare() -> None:
+        kept.clear()
+        by_hand(body, 2)
+
+    def watched() -> None:
+        kept.clear()
+        found = pytest_loopsafe.run(body, loops=2, check=False).findings
+        assert len(found) >= _FINDINGS, found
+
+    plain, whole, _ = side_by_side(bare, watched, rounds)
+    each = statistics.median(spent[1::2]) - statistics.median(spent[::2])
+    alive = f"{len(heap):,} objects alive"
+    first = verdict(
+        f"a finding, to the running code, {alive}",
+        f"{_FINDINGS} in one pass",
+        each * 1e3,
+        0.2,
+        "ms",
+    )
+    figures = f"{plain * 1e3:9.2f} ms {whole * 1e3:9.2f} ms"
+    second = verdict(f"a failing run of {_FINDINGS} findings, {alive}", figures, whole, 0.5, "s")
+    heap.clear()
+    return first, second
+
+
+_FINDINGS = 10
+
+
+def growth(rounds: int) -> bool:
+    """Whether many clients in one loop cost more each than few do."""
+    import httpx
+
+    async def serve(number: int) -> None:
+        for _ in range(number):
+            await httpx.AsyncClient(transport=httpx.MockTransport(str)).aclose()
+
+    def watched(number: int) -> Callable[[], object]:
+        return lambda: pytest_loopsafe.run(lambda: asyncio.run(serve(number)), loops=1)
+
+    few, many, ratio = side_by_side(watched(1_000), watched(4_000), rounds)
+    figures = f"1,000: {few * 1e3:.0f} ms, 4,000: {many * 1e3:.0f} ms"
+    return verdict("4,000 clients in one loop, by 4 x 1,000", figures, ratio / 4, 1.2, "x")
+
+
+_AUDITED = {
+    "without loops": ("def test_{n}():\n    assert True\n", 0.2),
+    "of one asyncio.run()": ("def test_{n}():\n    asyncio.run(nothing())\n", 2.0),
+    "that leaves a task pending": ("def test_{n}():\n    asyncio.run(leave())\n", 5.0),
+}
+
+
+def audits(rounds: int) -> list[bool]:
+    """What ``--loopsafe`` costs a test, by what the test does."""
+    results = []
+    for name, (test, limit) in _AUDITED.items():
+        head = (
+            "import asyncio\n\nasync def nothing():\n    pass\n\nasync def leave():\n"
+            "    asyncio.create_task(asyncio.sleep(60))\n    await asyncio.sleep(0)\n\n"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            text = head + "\n".join(test.format(n=n) for n in range(_TESTS))
+            (Path(folder) / "test_audited.py").write_text(text)
+            bare, watched, _ = side_by_side(
+                lambda: in_pytest(folder, "-p", "no:loopsafe"),
+                lambda: in_pytest(folder, "--loopsafe"),
+                rounds,
+            )
+        figures = f"{bare * 1e3:9.0f} ms {watched * 1e3:9.0f} ms"
+        each = (watched - bare) * 1e3 / _TESTS
+        results.append(verdict(f"an audited test {name}", figures, each, limit, "ms"))
+    return results
+
+
+_TESTS = 500
+
+
+def in_pytest(folder: str, *options: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    subprocess.run([*command, *options, folder], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def suite(rounds: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
         lines = "\n".join(f"def test_{n}():\n    assert True\n" for n in range(2_000))
-        (path / "test_trivial.py").write_text(lines)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:asyncio",
-            str(path),
-        ]
-        without = [*command, "-p", "no:loopsafe"]
-
-        def call(arguments: list[str]) -> None:
-            subprocess.run(arguments, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-        bare, watched, ratio = side_by_side(lambda: call(without), lambda: call(command), rounds)
+        (Path(folder) / "test_trivial.py").write_text(lines)
+        bare, watched, ratio = side_by_side(
+            lambda: in_pytest(folder, "-p", "no:loopsafe"), lambda: in_pytest(folder), rounds
+        )
     figures = f"{bare * 1e3:9.0f} ms {watched * 1e3:9.0f} ms"
     return verdict("2,000 trivial tests, against -p no:loopsafe", figures, ratio, 1.01, "x")
 
@@ -220,15 +264,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15, help="pairs for each figure")
     rounds = parser.parse_args().rounds
     print(f"Python {sys.version.split()[0]}; each figure: median of {rounds} pairs, 3 loops a run")
-    print(f"{'':<44} {'by hand':>12} {'loopsafe':>12}")
-    results = [compare("10,000 sleep(0) in each loop", sleeps, 1.25, rounds)]
+    print(f"{'':<50} {'by hand':>12} {'loopsafe':>12}")
+    results = [compare("10,000 sleep(0) in each loop", sleeps, 1.12, rounds)]
     with redis_elsewhere() as url:
         body = redis_commands(url)
         results.append(compare("500 Redis commands over a socket", body, 1.05, rounds))
     results.append(per_loop(rounds * 3, 0))
     results.append(per_loop(rounds * 3, 1_000_000))
-    results.append(search(1_000_000))
+    results += failing(rounds, 1_000_000)
+    results.append(growth(max(3, rounds // 3)))
     results.append(suite(max(5, rounds // 2)))
+    results += audits(max(3, rounds // 3))
     results.append(loading(rounds))
     return 0 if all(results) else 1
 

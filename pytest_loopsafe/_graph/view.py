@@ -66,15 +66,19 @@ class Graph:
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Nothing of the code under test runs in this block: what one search learns, others use."""
-        self._of_thread.search = OwnerSearch(self._loops.named, self._subjects)
+        self._of_thread.rests = True
         try:
             yield
         finally:
-            self._of_thread.search = None
+            self._of_thread.rests, self._of_thread.search = False, None
 
     def _search(self) -> OwnerSearch:
         search: OwnerSearch | None = getattr(self._of_thread, "search", None)
-        return search if search is not None else OwnerSearch(self._loops.named, self._subjects)
+        if search is None:
+            search = OwnerSearch(self._loops.named, self._subjects)
+            if getattr(self._of_thread, "rests", False):
+                self._of_thread.search = search
+        return search
 
     def owners(
         self, *things: Any, ignore: Iterable[object] = (), thorough: bool = True

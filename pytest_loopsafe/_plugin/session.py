@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Generator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from pytest_loopsafe._plugin import marker, terminal
 from pytest_loopsafe._words.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_loopsafe._adapters import Adapters
     from pytest_loopsafe._adapters.base import Adapter
     from pytest_loopsafe._report.report import LoopReport
 
@@ -48,6 +50,15 @@ class LoopsafeSession:
         self.last_word = last_word
         self.adapters = adapters
         self._current: pytest.Item | None = None
+        self._all_adapters: Adapters | None = None
+
+    def _known(self) -> Adapters:
+        """All adapters, looked up once for the session."""
+        if self._all_adapters is None:
+            from pytest_loopsafe._adapters import Adapters
+
+            self._all_adapters = Adapters(self.adapters)
+        return self._all_adapters
 
     # -- running ---------------------------------------------------------------------------
 
@@ -89,11 +100,10 @@ class LoopsafeSession:
             return (yield)
         if not self._audit or not _RUNNERS.isdisjoint(getattr(item, "fixturenames", ())):
             return (yield)  # what the test runs itself is judged as the test wants it
-        from pytest_loopsafe._adapters import Adapters
         from pytest_loopsafe._watch.watch import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
-        watch = Watch(strict=base.strict, ignore=base.ignore, adapters=Adapters(self.adapters))
+        watch = Watch(strict=base.strict, ignore=base.ignore, adapters=self._known())
         with watch.as_one_pass() as report:
             self.started(item, _Audited(report))
             result = yield
@@ -107,7 +117,6 @@ class LoopsafeSession:
         if settings is None:
             return None
         __tracebackhide__ = True
-        from pytest_loopsafe._adapters import Adapters
         from pytest_loopsafe._run.api import raise_outcome
         from pytest_loopsafe._run.runner import LoopRun
         from pytest_loopsafe._words.settings import SettingsError
@@ -119,7 +128,7 @@ class LoopsafeSession:
             run = LoopRun(
                 functools.partial(body, **values),
                 settings,
-                adapters=Adapters(self.adapters),
+                adapters=self._known(),
                 last_word=self.last_word,
             )
             self.started(pyfuncitem, run)
@@ -128,6 +137,19 @@ class LoopsafeSession:
             pytest.fail(f"@pytest.mark.{marker.NAME}: {error}", pytrace=False)
         raise_outcome(report)
         return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """In an audit each test is watched: patch asyncio once, and not for each."""
+        if not self._audit:
+            return (yield)
+        from pytest_loopsafe._watch.canary import BlindError
+        from pytest_loopsafe._watch.watch import standing_by
+
+        with ExitStack() as stack:
+            with suppress(BlindError):  # each test will say so
+                stack.enter_context(standing_by())
+            return (yield)
 
     # -- reporting -------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ handler may come in between, in the same thread. Nothing else is waited for whil
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
@@ -45,6 +46,7 @@ class LoopsafeWarning(UserWarning):
     """Something is wrong with the watching itself; what was found so far stands."""
 
 
+@functools.cache
 def _probes() -> tuple[Probe, ...]:
     own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
     by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
@@ -52,6 +54,31 @@ def _probes() -> tuple[Probe, ...]:
         for probe in detector.probes:
             by_kind.setdefault(type(probe), probe)
     return tuple(by_kind.values())
+
+
+class _Nobody:
+    """Keeps the patches in force between watches, and looks at nothing."""
+
+    def observe(self, sighting: Sighting) -> None:
+        """It is for no watch."""
+
+    def before_fork(self) -> None:
+        """Nor is this."""
+
+    def forked(self, parent: int) -> bool:
+        """In a child there is nothing to keep in force."""
+        return False
+
+
+@contextmanager
+def standing_by() -> Iterator[None]:
+    """Keep asyncio patched for watch after watch: to arm one then costs microseconds.
+
+    Raises:
+        BlindError: when the canary is not seen on this interpreter.
+    """
+    with PROCESS.armed(_probes(), _Nobody(), canary.sing):
+        yield
 
 
 class Watch:
@@ -94,6 +121,7 @@ class Watch:
         self._detectors: list[Detector] = [
             kind(self.loops, self.graph, self.ledger) for kind in discover()
         ]
+        self._is_idle = True  # nothing but lines of the log has been seen
         self._faults: list[str] = []
         self._faults_told = 0
 
@@ -153,6 +181,8 @@ class Watch:
 
     def _rest(self, end: Sighting) -> None:
         self.logs.judge(self._log.attach)
+        if self._is_idle:
+            return
         with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
             self._log.own(self.graph.locate, self.graph.remedy_at)
@@ -259,7 +289,9 @@ class Watch:
         with self._lock:
             if isinstance(sighting, Logged):
                 self.logs.take(sighting, self.loops.pass_number)
-            elif isinstance(sighting, LoopBorn):
+                return
+            self._is_idle = False
+            if isinstance(sighting, LoopBorn):
                 self.loops.born(sighting.loop, self._inside(current_stack()))
                 PROCESS.look_again()
             elif isinstance(sighting, LoopRan):
