@@ -1,7 +1,9 @@
 """What was found is told, whatever becomes of the JSON file, the folder or the process."""
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import pytest_loopsafe
+from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._plugin import json_file
 from pytest_loopsafe._report.rendering import Text
 
@@ -336,6 +340,40 @@ def test_a_child_of_an_audited_test_ends_without_a_word(app: pytest.Pytester) ->
 
     result.assert_outcomes(passed=1)
     assert not result.stderr.str()
+
+
+def test_a_child_writes_a_finding_before_it_looks_for_its_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def searches(*_: Any) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return "nowhere"
+
+    kept: list[Any] = []
+
+    async def body() -> None:
+        for _ in range(2):
+            await asyncio.sleep(0)
+        await kept[0]
+
+    loop = asyncio.new_event_loop()
+    kept.append(loop.create_future())
+    monkeypatch.setattr(Graph, "locate", searches)
+    report = pytest_loopsafe.run(body, loops=1, schedule="fork", check=False)
+    loop.close()
+    assert "LS401" in [finding.code for finding in report.findings]
+    assert "SIGKILL" in report.notes[0]
+
+
+def test_a_hang_is_kept_where_the_code_answers_its_end_with_os_exit() -> None:
+    async def body() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os._exit(7)
+
+    report = pytest_loopsafe.run(body, loops=1, schedule="fork", timeout=0.4, check=False)
+    assert [finding.code for finding in report.findings] == ["LS106"]
 
 
 # -- what is printed ----------------------------------------------------------------------------
