@@ -7,8 +7,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from typing import TextIO
 
-from pytest_loopsafe._report.rendering import count, render_report
+from pytest_loopsafe._report.rendering import count, printable, render_report
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._spool.reader import SpoolReader
 from pytest_loopsafe._spool.writer import SpoolError
@@ -16,8 +17,7 @@ from pytest_loopsafe._spool.writer import SpoolError
 _NOTHING = """\
 {folder}: nothing is recorded there. Was the worker started like this?
 
-    LOOPSAFE_SPOOL={folder} celery -A proj worker -I pytest_loopsafe.celery
-"""
+    LOOPSAFE_SPOOL={folder} celery -A proj worker -I pytest_loopsafe.celery"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,10 +49,12 @@ def _report(folder: str, *, verbose: bool, as_json: bool) -> int:
     try:
         reader.poll()
     except SpoolError as error:
-        sys.stderr.write(f"{error}\n")
+        _write(sys.stderr, printable(str(error)))
         return 2
     if not reader.processes:
-        sys.stderr.write(_NOTHING.format(folder=folder))
+        _write(sys.stderr, _NOTHING.format(folder=printable(folder)))
+        for note in reader.notes():
+            _write(sys.stderr, f"note: {printable(note)}")
         return 2
     suspects = dict.fromkeys(
         f"logged, and part of no finding: {line.logger} {line.level} {line.message}"
@@ -74,11 +76,17 @@ def _report(folder: str, *, verbose: bool, as_json: bool) -> int:
             }
             for one in reader.calls()
         ]
-        sys.stdout.write(json.dumps({**report.to_json(), "calls": calls}, indent=1) + "\n")
+        _write(sys.stdout, json.dumps({**report.to_json(), "calls": calls}, indent=1))
     else:
-        sys.stdout.write(_header(reader) + "\n\n")
-        sys.stdout.write(render_report(report, verbose=verbose).plain() + "\n")
+        _write(sys.stdout, f"{_header(reader)}\n")
+        _write(sys.stdout, render_report(report, verbose=verbose).plain())
     return 1 if report.errors else 0
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line; what the stream cannot encode as an escape."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _header(reader: SpoolReader) -> str:
@@ -86,11 +94,11 @@ def _header(reader: SpoolReader) -> str:
     tasks = Counter(one.task for one in calls)
     states = Counter("lost" if one.lost else one.state for one in calls)
     ended = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    most = ", ".join(f"{task} ({number})" for task, number in tasks.most_common(5))
+    most = ", ".join(f"{printable(task)} ({number})" for task, number in tasks.most_common(5))
     more = f" and {len(tasks) - 5} more" if len(tasks) > 5 else ""
     return (
         f"{count(len(reader.processes), 'process')}, {count(len(calls), 'call')}"
-        f"{f': {ended}' if ended else ''}"
+        f"{f': {printable(ended)}' if ended else ''}"
         f"{chr(10) if tasks else ''}{most}{more}"
     ).replace("processs", "processes")
 

@@ -8,7 +8,6 @@ runs as if the plugin were not there.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,10 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if loops < 0:
         raise pytest.UsageError(f"--loopsafe-loops={loops} is not allowed: give 1 or more")
     path = config.getoption("loopsafe_json")
-    if path is not None and (not path or Path(path).is_dir()):
-        raise pytest.UsageError(f"--loopsafe-json={path}: give the path of a file")
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise pytest.UsageError(f"--loopsafe-json={path}: there is no such folder")
+    if path is not None:
+        from pytest_loopsafe._plugin import json_file
+
+        fault = json_file.fault_of(path)
+        if fault is not None:
+            raise pytest.UsageError(f"--loopsafe-json={path}: {fault}")
     audit = config.getoption("loopsafe") or loops
     if not hasattr(config, "workerinput") and (
         audit or path is not None or config.getoption("dist", "no") != "no"
@@ -261,13 +262,19 @@ def _collect(config: pytest.Config) -> None:
     from pytest_loopsafe._plugin.session import LoopsafeCollector
 
     path = config.getoption("loopsafe_json")
-    collector = LoopsafeCollector(Path(path).absolute() if path else None)
+    collector = LoopsafeCollector(
+        config,
+        Path(path).absolute() if path else None,
+        lambda text: _last_word(config, text),
+    )
     config.pluginmanager.register(collector, "loopsafe-collector")
 
 
 def _last_word(config: pytest.Config, text: str) -> None:
-    """Write past pytest's capturing, for the process is about to end."""
+    """Write past pytest's capturing, ``capsys`` too, for the process is about to end."""
+    from pytest_loopsafe._run.last_words import to_stderr
+
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
-        capture.suspend_global_capture(in_=True)
-    print(f"\n{text}", file=sys.stderr, flush=True)  # noqa: T201 - there is no reporter any more
+        capture.suspend(in_=True)
+    to_stderr(f"\n{text}")

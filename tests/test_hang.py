@@ -2,18 +2,26 @@
 
 import asyncio
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._rules.ls106 import PassTimedOut
+from pytest_loopsafe._run import alarm
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
+from pytest_loopsafe._watch.watch import Watch
 
 BRIEF = 0.4
+ALARMS = (
+    signal.SIGALRM,
+    *range(getattr(signal, "SIGRTMIN", 0), getattr(signal, "SIGRTMAX", -1) + 1),
+)
 
 
 def run(func: Callable[[], Any], **options: Any) -> pytest_loopsafe.LoopReport:
@@ -184,7 +192,7 @@ def test_a_pass_in_time_leaves_no_timer_and_no_thread() -> None:
     pytest_loopsafe.run(body)
     assert seen == [threads] * 3
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert not [number for number in ALARMS if signal.getsignal(number) is not signal.SIG_DFL]
 
 
 def test_a_timer_of_the_users_is_left_alone() -> None:
@@ -202,8 +210,184 @@ def test_a_timer_of_the_users_is_left_alone() -> None:
         signal.signal(signal.SIGALRM, previous)
 
 
-@pytest.mark.parametrize("clock", ["timer", "thread", "thread, of another"])
-def test_nothing_is_ended_that_comes_after_a_pass(clock: str) -> None:
+# -- code that has a use for the clock itself ---------------------------------------------------
+
+
+def _limited(func: Callable[[], Any], clear: Callable[[], Any]) -> Any:
+    """What a decorator that limits time does: it puts the handler back, but not the timer."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 60)
+    try:
+        return func()
+    finally:
+        clear()
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _death_penalty(func: Callable[[], Any]) -> Any:
+    """What RQ does around a job: the default handler is put back."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.alarm(60)
+    try:
+        return func()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+ON_THE_CLOCK: dict[str, Callable[[], Any]] = {
+    "a decorator with setitimer": lambda: _limited(
+        int, lambda: signal.setitimer(signal.ITIMER_REAL, 0)
+    ),
+    "a decorator with alarm": lambda: _limited(int, lambda: signal.alarm(0)),
+    "decorators in one another": lambda: _limited(
+        lambda: _limited(int, lambda: signal.alarm(0)), lambda: signal.alarm(0)
+    ),
+    "a death penalty": lambda: _death_penalty(int),
+    "an alarm that is cleared": lambda: signal.alarm(0),
+    "a handler that stays": lambda: signal.signal(signal.SIGALRM, lambda *_: None),
+    "a signal that is ignored": lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN),
+    "a signal that is blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM]),
+}
+
+
+@pytest.fixture
+def _clock_is_put_back() -> Iterator[None]:
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+
+
+@pytest.mark.usefixtures("_clock_is_put_back")
+@pytest.mark.parametrize("use", ON_THE_CLOCK.values(), ids=ON_THE_CLOCK)
+def test_a_hang_ends_whatever_the_code_does_with_the_clock(use: Callable[[], Any]) -> None:
+    async def body() -> None:
+        use()
+        await asyncio.Event().wait()
+
+    assert "waits for an Event" in only_hang(run(body)).message
+
+
+@pytest.mark.usefixtures("_clock_is_put_back")
+def test_the_codes_own_limit_strikes_as_it_would_without_us() -> None:
+    class TooLongError(Exception): ...
+
+    def strike(*_: Any) -> None:
+        raise TooLongError
+
+    def body() -> None:
+        assert signal.signal(signal.SIGALRM, strike) is signal.SIG_DFL
+        assert signal.setitimer(signal.ITIMER_REAL, 0.05) == (0.0, 0.0)
+        time.sleep(60)
+
+    report = pytest_loopsafe.run(body, loops=1, timeout=30, check=False)
+    assert [type(error) for error in report.results] == [TooLongError]
+    assert not report.findings
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ring_that_is_lost_is_followed_by_another() -> None:
+    """An exception that a handler raises is swallowed where nobody can catch it, in a finalizer."""
+    swallowed: list[str] = []
+
+    class Leftover:
+        def __del__(self) -> None:
+            swallowed.append("once more")
+            time.sleep(60)
+
+    def body() -> None:
+        for _ in range(3):
+            Leftover()
+
+    assert only_hang(run(body))
+    assert len(swallowed) == 3
+
+
+@pytest.mark.filterwarnings(  # a coroutine that was made, and struck before it was awaited
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine:RuntimeWarning"
+)
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_a_livelock_that_never_gives_way_is_reported_every_time(in_main_thread: bool) -> None:
+    """Wherever the alarm finds the thread, be it between two lines of ours: nothing waits there."""
+    found: list[list[str]] = []
+
+    async def body() -> None:
+        ready = asyncio.Event()
+        ready.set()
+        while True:
+            await ready.wait()
+
+    def runs() -> None:
+        for number in range(3):
+            report = pytest_loopsafe.run(body, loops=1, timeout=BRIEF + number / 1000, check=False)
+            found.append([finding.code for finding in report.findings])
+
+    if in_main_thread:
+        runs()
+    else:
+        thread = threading.Thread(target=runs)
+        thread.start()
+        thread.join()
+    assert found == [["LS106"]] * 3
+
+
+class _Held:
+    """A lock that the interrupted code may hold, and that its own thread must not ask for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __enter__(self) -> None:
+        self.asked += 1
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_what_the_alarm_notes_takes_no_lock() -> None:
+    loop = asyncio.new_event_loop()
+    lock = asyncio.Lock()
+
+    async def waits() -> None:
+        async with lock:
+            await lock.acquire()
+
+    watching = Watch()
+    held = watching.loops._lock = _Held()  # type: ignore[assignment]
+    task = loop.create_task(waits())
+    loop.run_until_complete(asyncio.sleep(0))
+    noted = PassTimedOut.noted(1, BRIEF, loop, sys._getframe())
+    assert [one.name for one in noted.tasks] == ["a Lock"]
+    assert not held.asked
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+
+
+def test_a_last_word_that_gets_stuck_does_not_keep_the_process(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        app="""
+        import threading, time
+        from pytest_loopsafe._run import watchdog
+
+        watchdog._TO_CLEAN_UP = 0.1
+        dog = watchdog.Watchdog(0.05, lambda *_: None, lambda text: threading.Event().wait())
+        with dog.watching():
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    pass
+        """
+    )
+    assert pytester.run(sys.executable, "app.py", timeout=30).ret == 1
+
+
+@pytest.mark.parametrize("clock", ["alarm", "thread", "thread, of another"])
+def test_nothing_is_ended_that_comes_after_a_pass(
+    clock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The time is up, again and again, at about the moment at which the pass ends."""
     late: list[BaseException] = []
     expired: list[bool] = []
@@ -226,21 +410,19 @@ def test_nothing_is_ended_that_comes_after_a_pass(clock: str) -> None:
         except PassAborted as error:  # out of the end of a pass, not to be suppressed around it
             late.append(error)
 
-    previous = signal.signal(signal.SIGALRM, signal.SIG_DFL if clock == "timer" else signal.SIG_IGN)
-    try:
-        if clock == "thread, of another":
-            thread = threading.Thread(target=guarded)
-            thread.start()
-            thread.join()
-        else:
-            guarded()
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    if clock != "alarm":
+        monkeypatch.setattr(alarm, "_free_signal", lambda: None)
+    if clock == "thread, of another":
+        thread = threading.Thread(target=guarded)
+        thread.start()
+        thread.join()
+    else:
+        guarded()
     assert not late
     assert len(expired) == 400
     assert True in expired
     assert "loopsafe-watchdog" not in [thread.name for thread in threading.enumerate()]
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert not [number for number in ALARMS if signal.getsignal(number) is not signal.SIG_DFL]
 
 
 def test_what_is_sent_to_a_pass_that_has_just_ended_is_withdrawn() -> None:
@@ -273,29 +455,6 @@ def test_judging_a_pass_that_had_little_time_is_not_cut_short() -> None:
         ended.append("judged")
     assert ended == ["judged"]
     assert dog.expired
-
-
-@pytest.mark.parametrize("in_main_thread", [True, False])
-def test_time_that_a_search_of_ours_took_is_not_the_passes(in_main_thread: bool) -> None:
-    searched = [0.0]
-    expired: list[bool] = []
-
-    def watched() -> None:
-        dog = Watchdog(
-            0.2, lambda loop, frame: None, lambda text: None, excused=lambda: searched[0]
-        )
-        with dog.watching():
-            searched[0] = 30.0
-            time.sleep(0.4)
-        expired.append(dog.expired)
-
-    if in_main_thread:
-        watched()
-    else:
-        thread = threading.Thread(target=watched)
-        thread.start()
-        thread.join()
-    assert expired == [False]
 
 
 def test_what_swallows_even_its_own_end_is_told_and_does_not_run_for_ever(

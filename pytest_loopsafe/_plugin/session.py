@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-import json
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_loopsafe._plugin import marker, terminal
+from pytest_loopsafe._plugin import json_file, marker, terminal
 from pytest_loopsafe._words.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters import Adapters
     from pytest_loopsafe._adapters.base import Adapter
     from pytest_loopsafe._report.report import LoopReport
+    from pytest_loopsafe._watch.watch import Watch
 
 _RUNNERS = frozenset({"loopsafe_runner", "loopsafe_celery"})
 _RUNS = pytest.StashKey[list[Any]]()
@@ -47,7 +48,7 @@ class LoopsafeSession:
     ) -> None:
         self._audit = audit
         self._audit_loops = audit_loops
-        self.last_word = last_word
+        self._say = last_word
         self.adapters = adapters
         self._current: pytest.Item | None = None
         self._all_adapters: Adapters | None = None
@@ -77,6 +78,25 @@ class LoopsafeSession:
         item.stash.setdefault(_RUNS, []).append(run)
         self._current = item
 
+    def last_word(self, text: str) -> None:
+        """Tell all that was found so far: the process is about to end, and nobody else will."""
+        item = self._current
+        collector = _collector(item) if item is not None else None
+        if item is None or collector is None:
+            self._say(text)
+            return
+        collector.take(_as_data(item, "interrupted"))
+        collector.write()
+        self._say("\n".join((*collector.told(), text)))
+
+    def _exits(self, item: pytest.Item, watch: Watch, report: LoopReport, status: int) -> None:
+        with contextlib.suppress(Exception):  # then what was found before is what there is
+            watch.end_pass()
+        self.last_word(
+            f"{report}\npytest-loopsafe: {item.nodeid} called os._exit({status!r}); the process "
+            "ends here."
+        )
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse async fixtures: they belong to a loop that is none of the test's loops."""
@@ -100,13 +120,15 @@ class LoopsafeSession:
             return (yield)
         if not self._audit or not _RUNNERS.isdisjoint(getattr(item, "fixturenames", ())):
             return (yield)  # what the test runs itself is judged as the test wants it
+        from pytest_loopsafe._run.last_words import exit_guarded
         from pytest_loopsafe._watch.watch import Watch
 
         base = Settings.checked(**marker.defaults(item.config))
         watch = Watch(strict=base.strict, ignore=base.ignore, adapters=self._known())
         with watch.as_one_pass() as report:
             self.started(item, _Audited(report))
-            result = yield
+            with exit_guarded(functools.partial(self._exits, item, watch, report)):
+                result = yield
         report.raise_for_errors()
         return result
 
@@ -191,20 +213,27 @@ class LoopsafeSession:
         item = self._current
         if item is None:
             return
-        collector = item.config.pluginmanager.getplugin("loopsafe-collector")
-        if isinstance(collector, LoopsafeCollector):
+        collector = _collector(item)
+        if collector is not None:
             collector.take(_as_data(item, "interrupted"))
+
+
+def _collector(item: pytest.Item) -> LoopsafeCollector | None:
+    """Who collects, in this process; a worker of pytest-xdist's has nobody."""
+    found = item.config.pluginmanager.getplugin("loopsafe-collector")
+    return found if isinstance(found, LoopsafeCollector) else None
 
 
 def _as_data(item: pytest.Item, outcome: str) -> dict[str, Any]:
     reports = [run.report for run in item.stash.get(_RUNS, [])]
-    return {
+    data: dict[str, Any] = {
         "nodeid": item.nodeid,
         "outcome": outcome,
         "loops": sum(len(one.loops) for one in reports),
         "findings": [finding.to_json() for one in reports for finding in one.findings],
         "notes": [note for one in reports for note in one.notes],
     }
+    return json_file.encodable(data)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -233,11 +262,24 @@ def _is_plain_async(item: pytest.Item) -> bool:
 
 
 class LoopsafeCollector:
-    """Collects what the tests' reports carry, in the process that talks to the user."""
+    """Collects what the tests' reports carry, in the process that talks to the user.
 
-    def __init__(self, json_path: Path | None) -> None:
+    Args:
+        config: pytest's.
+        json_path: the file that the user wants.
+        say: where to write when nobody else tells what was found.
+    """
+
+    def __init__(
+        self, config: pytest.Config, json_path: Path | None, say: Callable[[str], None]
+    ) -> None:
+        self._config = config
         self._json_path = json_path
+        self._say = say
         self._tests: list[dict[str, Any]] = []
+        self._written = json_path is None
+        self._fault: str | None = None
+        self._is_told = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a watched test's findings from its report."""
@@ -260,15 +302,48 @@ class LoopsafeCollector:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The section ``loopsafe report``."""
-        terminal.summarize(terminalreporter, self._tests)
+        self._is_told = True
+        terminal.summarize(terminalreporter, self._tests, self._fault)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Write the JSON file, also when the session was interrupted."""
-        if self._json_path is None:
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the JSON file, also when the session was interrupted; before the summary.
+
+        A file that cannot be written makes the exit code 1 where it would be 0, as that of
+        ``--junitxml`` does; but here it ends nothing else.
+        """
+        try:
+            return (yield)
+        finally:
+            self.write()
+            if self._fault is not None and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_unconfigure(self) -> None:
+        """Tell what nobody has told: a session that breaks at its end has no summary."""
+        if self._tests:
+            self.write()
+        if not self._is_told:
+            lines = self.told()
+            if lines:
+                self._say("\n".join(lines))
+
+    def write(self) -> None:
+        """Write the JSON file, once."""
+        if self._json_path is None or self._written:
             return
+        self._written = True
         tests = [
             {key: value for key, value in test.items() if key != "unsafe"} for test in self._tests
         ]
-        text = json.dumps({"version": 1, "tests": tests}, indent=1)
-        self._json_path.write_text(text + "\n", encoding="utf-8")
+        fault = json_file.write(self._json_path, tests)
+        if fault is not None:
+            self._fault = f"--loopsafe-json={self._json_path}: not written: {fault}"
+
+    def told(self) -> list[str]:
+        """What was found so far, in lines; without a terminal only what is wrong with the file."""
+        wanted = self._config.pluginmanager.hasplugin("terminalreporter")
+        return [
+            line
+            for line, _ in terminal.lines_of(self._tests if wanted else [], self._fault, level=1)
+        ]

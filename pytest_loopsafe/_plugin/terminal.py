@@ -28,12 +28,13 @@ class UnsafeRepr:
     """Stands in a test report where an exception's traceback would: the findings, in colour."""
 
     def __init__(self, text: Text, report: LoopReport) -> None:
-        from pytest_loopsafe._report.rendering import headline  # only when it is used
+        from pytest_loopsafe._report.rendering import headline, printable  # only when used
 
         self._text = text
         site = next((finding.site for finding in report.errors if finding.site), None)
         message = "; ".join(headline(finding) for finding in report.errors)
-        self.reprcrash = _Crash(site.file if site else "", site.line if site else 0, message)
+        file = printable(site.file) if site else ""
+        self.reprcrash = _Crash(file, site.line if site else 0, message)
 
     def toterminal(self, writer: Any) -> None:
         """Write with pytest's own terminal writer, in colour where that has colour."""
@@ -51,22 +52,44 @@ def verbosity(config: pytest.Config) -> int:
     return int(getattr(config.option, "verbose", 0))
 
 
-def summarize(reporter: pytest.TerminalReporter, tests: list[dict[str, Any]]) -> None:
+def summarize(
+    reporter: pytest.TerminalReporter, tests: list[dict[str, Any]], fault: str | None
+) -> None:
     """The section at the end: how often each rule was met, and what did not fail a test."""
     level = verbosity(reporter.config)
+    lines = lines_of(tests if level >= 0 else [], fault, level=level)
+    if lines:
+        reporter.section("loopsafe report")
+    for line, markup in lines:
+        reporter.write_line(line, **markup)
+
+
+def lines_of(
+    tests: list[dict[str, Any]], fault: str | None, *, level: int
+) -> list[tuple[str, dict[str, bool]]]:
+    """The section's lines, each with its colour.
+
+    Args:
+        tests: what was found in each test.
+        fault: what is wrong with the JSON file.
+        level: above 0: all findings are listed.
+    """
+    from pytest_loopsafe._report.rendering import printable  # only when it is used
+
     findings = [(test, finding) for test in tests for finding in test["findings"]]
-    if level < 0 or not findings:
-        return
-    reporter.section("loopsafe report")
     rules: Counter[tuple[str, str, str]] = Counter(
         (finding["severity"], finding["code"], finding["slug"]) for _, finding in findings
     )
+    lines: list[tuple[str, dict[str, bool]]] = []
     for (severity, code, slug), number in sorted(rules.items()):
         in_tests = len({test["nodeid"] for test, one in findings if one["code"] == code})
         colour = {"red" if severity == "error" else "yellow": True}
         line = f"{code} {slug:<22} {number} {severity}{'s' if number > 1 else ''}"
         tests_word = "test" if in_tests == 1 else "tests"
-        reporter.write_line(f"{line} in {in_tests} {tests_word}", **colour)
+        lines.append((f"{line} in {in_tests} {tests_word}", colour))
     for test, finding in findings:
         if finding["severity"] == "warning" or level > 0:
-            reporter.write_line(f"  {test['nodeid']}: {finding['code']}: {finding['message']}")
+            lines.append((f"  {test['nodeid']}: {finding['code']}: {finding['message']}", {}))
+    if fault is not None:
+        lines.append((fault, {"red": True}))
+    return [(printable(line), markup) for line, markup in lines]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_loopsafe._report.groups import Group, groups_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _STACKS_SHOWN = 6
 _LINES_SHOWN = 5
 _LINE_WIDTH = 120
+_GOES_ON = "      "
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,43 @@ class Text:
     lines: list[tuple[Span, ...]] = field(default_factory=list)
 
     def add(self, *spans: Span | str) -> None:
-        """Append a line."""
-        self.lines.append(tuple(Span(one) if isinstance(one, str) else one for one in spans))
+        """Append a line; text that has several goes on in further ones, indented.
+
+        Here text becomes lines, whoever has made it. What would steer a terminal, or hide in the
+        line, is shown as an escape.
+        """
+        line: list[Span] = []
+        for one in spans:
+            span = Span(one) if isinstance(one, str) else one
+            first, *more = span.text.replace("\r\n", "\n").split("\n")
+            line.append(replace(span, text=printable(first)))
+            for text in more:
+                self.lines.append(tuple(line))
+                line = [replace(span, text=_GOES_ON + printable(text))]
+        self.lines.append(tuple(line))
 
     def plain(self) -> str:
         """The text without markup."""
         return "\n".join("".join(span.text for span in line) for line in self.lines)
+
+
+def printable(text: str) -> str:
+    r"""A text in one line, with nothing in it that is not seen: ``\x1b`` for ESC.
+
+    Messages, names and paths come from the code under test, and from spools that anybody may have
+    written. They must not steer the terminal, turn the line round, or look like another line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if _is_seen(one) else _escaped(one) for one in text.expandtabs(4))
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def render_report(report: LoopReport, *, verbose: bool = False) -> Text:
@@ -77,7 +110,7 @@ def headline(finding: Finding) -> str:
     where = f" at {place(finding.site)}" if finding.site else ""
     swallowed = ", swallowed" if finding.swallowed else ""
     times = f", {finding.count} times" if finding.count > 1 else ""
-    return f"{finding.code} {finding.slug}{where}{swallowed}{times}"
+    return printable(f"{finding.code} {finding.slug}{where}{swallowed}{times}")
 
 
 def render_finding(

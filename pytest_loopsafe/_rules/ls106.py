@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -24,7 +25,13 @@ from pytest_loopsafe._rules.base import (
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Frame, Stack, describe_frames, suspended_frames
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    Stack,
+    current_stack,
+    describe_frames,
+    suspended_frames,
+)
 
 RULE = Rule(
     "LS106",
@@ -39,8 +46,29 @@ _MAX_TASKS = 20
 
 
 @dataclass(frozen=True)
+class _Suspended:
+    """Where a task was, and what it waited for, as plain as can be.
+
+    `primitive` or `future` is what it awaited, with its name; `permits` how many were free in that
+    primitive; `home` and `state` are the future's loop and what became of it.
+    """
+
+    who: str
+    frames: tuple[Frame, ...]
+    name: str = ""
+    primitive: Any = None
+    permits: int = 0
+    home: asyncio.AbstractEventLoop | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True)
 class PassTimedOut(Sighting):
-    """A pass has used up its time.
+    """A pass has used up its time: what could be seen at that moment.
+
+    It is noted in a signal handler, which may stand between any two lines of the program's and of
+    ours, or in another thread. So it takes no lock, and is judged when the pass rests. What it
+    holds until then no longer matters: after a hang no other pass is run.
 
     `loop` is the one that its thread runs, None where it runs none; `thread` is where the thread
     is, outermost frame first.
@@ -50,6 +78,43 @@ class PassTimedOut(Sighting):
     seconds: float
     loop: asyncio.AbstractEventLoop | None
     thread: tuple[Frame, ...]
+    tasks: tuple[_Suspended, ...]
+
+    @classmethod
+    def noted(
+        cls,
+        number: int,
+        seconds: float,
+        loop: asyncio.AbstractEventLoop | None,
+        frame: FrameType | None,
+    ) -> PassTimedOut:
+        """Note where a pass is whose time is up."""
+        thread = current_stack(frame) if frame is not None else ()
+        tasks = _tasks_of(loop)[:_MAX_TASKS] if loop is not None else []
+        return cls(number, seconds, loop, thread, tuple(_looked_at(task) for task in tasks))
+
+
+def _looked_at(task: Any) -> _Suspended:
+    try:
+        return _suspended(task)
+    except Exception as error:  # noqa: BLE001 - a task of any kind; and its fault is not the code's
+        return _Suspended(f"a task that cannot be looked at ({type(error).__name__})", ())
+
+
+def _suspended(task: Any) -> _Suspended:
+    frames, last = suspended_frames(task.get_coro())
+    who = f"task {task.get_name()!r} of {name_coroutine(task)}"
+    described = describe_frames(frames)
+    primitive = _primitive_in(frames)
+    if primitive is not None:
+        permits = _cpython.free_permits(primitive)
+        return _Suspended(who, described, a(name_primitive(primitive)), primitive, permits)
+    future = _cpython.awaited_future(last)
+    if future is None:
+        return _Suspended(who, described)
+    home = _cpython.future_loop(future)
+    state = state_of(home) if home is not None else None
+    return _Suspended(who, described, name_future(future), home=home, state=state)
 
 
 @dataclass(frozen=True)
@@ -123,12 +188,13 @@ class Hang(Detector):
                 known.holder = (known.holder or known.last) if taken else None
                 known.last = loop
 
-    def _holder(self, primitive: Any) -> LoopInfo | None:
+    def _holder(self, primitive: Any, permits: int) -> LoopInfo | None:
+        """The earlier loop that has what is missing of the permits."""
         with self._lock:
             known = self._possessions.get(id(primitive))
             if known is None or known.ref() is not primitive:
                 return None
-            return known.holder if _cpython.free_permits(primitive) < known.permits else None
+            return known.holder if permits < known.permits else None
 
     def _report(self, sighting: PassTimedOut) -> Observation:
         seconds = f"{sighting.seconds:g} s"
@@ -145,7 +211,7 @@ class Hang(Detector):
                 )
             )
         loop = self.loops.of(sighting.loop)
-        waits = [self._wait_of(task, loop) for task in _tasks_of(sighting.loop)[:_MAX_TASKS]]
+        waits = [self._wait_of(task, loop) for task in sighting.tasks]
         waits.sort(key=lambda wait: not wait.foreign)
         cause = next((wait for wait in waits if wait.foreign), None)
         reason = cause.title if cause else waits[0].title if waits else "no task is left in it"
@@ -163,29 +229,18 @@ class Hang(Detector):
             )
         )
 
-    def _wait_of(self, task: Any, here: LoopInfo) -> _Wait:
-        coroutine = task.get_coro()
-        frames, last = suspended_frames(coroutine)
-        future = _cpython.awaited_future(last)
-        who = f"task {task.get_name()!r} of {name_coroutine(task)}"
-        described = describe_frames(frames)
-        primitive: Any = _primitive_in(frames)
-        if primitive is not None:
-            holder = self._holder(primitive)
-            what = a(name_primitive(primitive))
+    def _wait_of(self, task: _Suspended, here: LoopInfo) -> _Wait:
+        waits = f"{task.who} waits for {task.name}"
+        if task.primitive is not None:
+            holder = self._holder(task.primitive, task.permits)
             if holder is not None:
-                return _Wait(
-                    f"{who} waits for {what} held since {holder}", described, holder, None, True
-                )
-            return _Wait(f"{who} waits for {what}", described, None, None, False)
-        if future is None:
-            return _Wait(f"{who} runs or is about to", described, None, None, False)
-        home_loop = _cpython.future_loop(future)
-        if home_loop is not None and self.loops.of(home_loop) != here:
-            home, state = self.loops.of(home_loop), state_of(home_loop)
-            title = f"{who} waits for {name_future(future)} of {name_loop(home, state)}"
-            return _Wait(title, described, home, state, True)
-        return _Wait(f"{who} waits for {name_future(future)}", described, None, None, False)
+                return _Wait(f"{waits} held since {holder}", task.frames, holder, None, True)
+        elif not task.name:
+            return _Wait(f"{task.who} runs or is about to", task.frames, None, None, False)
+        elif task.home is not None and (home := self.loops.of(task.home)) != here:
+            title = f"{waits} of {name_loop(home, task.state)}"
+            return _Wait(title, task.frames, home, task.state, True)
+        return _Wait(waits, task.frames, None, None, False)
 
 
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[Any]:

@@ -64,10 +64,14 @@ class ForkedPasses:
         watch: what the children go on with, armed.
         timeout: seconds that one pass may take; the child itself sees to that.
         parallel: whether a pass's value is the list of several calls' values.
+        end_pass: judges, in a child, what its pass has left when that ends the process.
     """
 
-    def __init__(self, watch: Watch, timeout: float, *, parallel: bool) -> None:
+    def __init__(
+        self, watch: Watch, timeout: float, *, parallel: bool, end_pass: Callable[[], None]
+    ) -> None:
         self._watch = watch
+        self._end_pass = end_pass
         self._timeout = timeout
         self._parallel = parallel
         self._made = 0
@@ -199,7 +203,7 @@ class ForkedPasses:
             if os.getpid() == pid:
                 # By the code, or by the watchdog as a last resort: nobody asks for errors now.
                 with contextlib.suppress(Exception):
-                    self._watch.end_pass()
+                    self._end_pass()
                     self._write_down()
                     for name in _STREAMS:
                         _flush(name)

@@ -8,8 +8,8 @@ import gc
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
@@ -22,12 +22,13 @@ from pytest_loopsafe._report.report import Contents, LoopReport, PassOutcome
 from pytest_loopsafe._rules.ls106 import PassTimedOut
 from pytest_loopsafe._run import schedules
 from pytest_loopsafe._run.forking import ForkedPasses, require_fork
+from pytest_loopsafe._run.last_words import exit_guarded, to_stderr
 from pytest_loopsafe._run.parcels import ChildPass
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import error_chain
 from pytest_loopsafe._words.settings import Settings, SettingsError
-from pytest_loopsafe._words.stacks import current_stack, is_own
+from pytest_loopsafe._words.stacks import is_own
 
 
 def is_async(func: Callable[..., Any]) -> bool:
@@ -37,10 +38,6 @@ def is_async(func: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
         getattr(func, "__call__", None)  # noqa: B004 - the method itself is wanted
     )
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.__stderr__, flush=True)
 
 
 class LoopRun:
@@ -65,7 +62,7 @@ class LoopRun:
         *,
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
-        last_word: Callable[[str], None] = _to_stderr,
+        last_word: Callable[[str], None] = to_stderr,
     ) -> None:
         self._func = func
         self._settings = settings
@@ -88,11 +85,15 @@ class LoopRun:
             adapters=adapters,
         )
         self.loops = self._watch.loops
+        self._late: PassTimedOut | None = None
         self._forks: ForkedPasses | None = None
         if settings.schedule == "fork":
             require_fork()
             self._forks = ForkedPasses(
-                self._watch, settings.timeout, parallel=settings.concurrency > 1
+                self._watch,
+                settings.timeout,
+                parallel=settings.concurrency > 1,
+                end_pass=self._end_pass,
             )
         self._outcomes: list[PassOutcome] = []
         self._schedule_notes: Callable[[], tuple[str, ...]] = tuple
@@ -120,7 +121,7 @@ class LoopRun:
         try:
             with ExitStack() as stack:
                 patches = stack.enter_context(self._watch.armed())
-                stack.enter_context(self._exit_guard())
+                stack.enter_context(exit_guarded(self._exits))
                 held = stack.enter_context(ExitStack())
                 held.enter_context(schedule.running(patches))
                 for number in range(1, settings.loops + 1):
@@ -153,7 +154,7 @@ class LoopRun:
 
     def _pass_in_child(self, number: int, schedule: schedules.Schedule) -> ChildPass:
         """A pass that is the only one of its process."""
-        dog = self._watchdog(_to_stderr)
+        dog = self._watchdog(self._childs_last_word)
         try:
             outcome, ends_run = self._pass(number, schedule, dog), False
         except BaseException as error:  # noqa: BLE001 - the parent raises it as itself
@@ -194,6 +195,7 @@ class LoopRun:
             raise
         finally:
             with dog.cleaning_up():
+                self._judge_hang()
                 if number < self._settings.loops:
                     for raised in errors:
                         _release_locals(raised)
@@ -211,6 +213,7 @@ class LoopRun:
                 raise
         finally:
             dog.expired |= expired
+            self._judge_hang()
 
     def _coroutine(self) -> Any:
         if self._settings.concurrency == 1:
@@ -225,40 +228,34 @@ class LoopRun:
         return TimeoutError(f"pass {number} did not finish in {self._settings.timeout:g} s")
 
     def _timed_out(self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None) -> None:
-        stack = current_stack(frame) if frame is not None else ()
-        self._watch.observe(PassTimedOut(self._number, self._settings.timeout, loop, stack))
+        self._late = PassTimedOut.noted(self._number, self._settings.timeout, loop, frame)
+
+    def _judge_hang(self) -> None:
+        """Judge what was noted when the time was up, now that the pass rests or nothing does."""
+        late, self._late = self._late, None
+        if late is not None:
+            self._watch.observe(late)
+
+    def _end_pass(self, *errors: BaseException) -> None:
+        self._judge_hang()
+        self._watch.end_pass(*errors)
 
     def _running_loops(self) -> list[asyncio.AbstractEventLoop]:
         return [loop for loop in self._watch.loops.alive() if loop.is_running()]
 
     def _final_word(self, text: str) -> None:
-        self._watch.end_pass()
+        self._end_pass()
         self._last_word(f"{self.report}\n{text}")
 
-    @contextmanager
-    def _exit_guard(self) -> Iterator[None]:
-        """Say so when the code under test ends the process with ``os._exit``.
+    def _childs_last_word(self, text: str) -> None:
+        self._judge_hang()
+        to_stderr(text)
 
-        It ends all the same, as it would without us; but not in silence. Children that the code
-        forks end in this way as a matter of course.
-        """
-        original, pid = os._exit, os.getpid()
-
-        @functools.wraps(original)
-        def _exit(status: int) -> Any:
-            if os.getpid() == pid:
-                self._final_word(
-                    f"pytest-loopsafe: the code under test called os._exit({status!r}) in pass "
-                    f"{self._number}; the process ends here."
-                )
-            return original(status)
-
-        os._exit = _exit
-        try:
-            yield
-        finally:
-            if os._exit is _exit:
-                os._exit = original
+    def _exits(self, status: int) -> None:
+        self._final_word(
+            f"pytest-loopsafe: the code under test called os._exit({status!r}) in pass "
+            f"{self._number}; the process ends here."
+        )
 
 
 def _refuse_coroutine(value: object) -> None:

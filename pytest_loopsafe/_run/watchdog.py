@@ -1,23 +1,23 @@
 """The end of a pass that does not end by itself.
 
-Past its time a pass is first reported, so that nothing which happens later can lose the report;
-then it is ended, by steps that grow harder: its tasks are cancelled, twice, for a task may swallow
-the first; the loop is stopped; an exception is raised in the thread, which also ends a wait in
-sync code; and at last, if even that is ignored, the process ends with a clear last word.
+Past its time it is first noted where the pass is, for later nobody can tell. Then it is ended,
+by steps that grow harder: its tasks are cancelled, twice, for a task may swallow the first; the
+loop is stopped; an exception is raised in the thread, which also ends a wait in sync code; and at
+last, if even that is ignored, the process ends with a clear last word.
 
-The clock is the operating system's interval timer where it is free, not a thread. A thread of ours
-would be seen by the code under test: ``threading.active_count()`` counts it, and from 3.12 on
-``os.fork()`` warns of it. Where the timer is taken (pytest-timeout uses it) or the pass runs
-outside the main thread, a thread has to do.
+The clock is an alarm of our own (`pytest_loopsafe._run.alarm`), which rings again until the pass
+has ended. A pass outside the main thread, and one on a system without such alarms, is timed by a
+thread.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import ctypes
-import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import _exit  # the real one: while a pass runs, os._exit is watched
@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._run.alarm import alarm
 
 _MAX_STEPS = 12
 
@@ -53,9 +54,9 @@ class Watchdog:
     Args:
         timeout: seconds for one pass.
         report: called once when the time is up, with the loop that the thread runs (or None)
-            and the frame where the thread is.
+            and the frame where the thread is. It is called in a signal handler, between any two
+            lines of ours too, or from another thread: it notes what it sees, and takes no lock.
         last_word: called with a text before the process is ended.
-        excused: how many seconds so far were not the pass's own, but ours: they do not count.
     """
 
     def __init__(
@@ -63,14 +64,11 @@ class Watchdog:
         timeout: float,
         report: Callable[[asyncio.AbstractEventLoop | None, FrameType | None], None],
         last_word: Callable[[str], None],
-        excused: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._timeout = timeout
         self._grace = grace(timeout)
         self._report = report
         self._last_word = last_word
-        self._excused = excused
-        self._granted = 0.0
         self._ident = threading.get_ident()
         self._step = 0
         self._sending = threading.Lock()
@@ -106,33 +104,35 @@ class Watchdog:
 
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[None]:
-        self._step, self.expired, self._granted = 0, False, self._excused()
-        with self._by_timer(seconds) if _timer_is_free() else self._by_thread(seconds):
+        self._step, self.expired = 0, False
+        with self._by_alarm(seconds) as is_timed:
+            if is_timed:
+                yield
+                return
+        with self._by_thread(seconds):
             yield
 
     @contextmanager
-    def _by_timer(self, seconds: float) -> Iterator[None]:
-        over = False
+    def _by_alarm(self, seconds: float) -> Iterator[bool]:
+        over = busy = False
 
         def ring(number: int, frame: FrameType | None) -> None:
-            if over:  # it rang as the block ended
+            nonlocal busy
+            if over or busy:  # it rang as the block ended, or while a step is being taken
                 return
-            more = self._more_time()
-            signal.setitimer(signal.ITIMER_REAL, more or self._grace)
-            if more:
-                return
-            self._escalate(_cpython.get_running_loop(), frame, by_signal=True)
+            busy = True
+            try:
+                self._escalate(_cpython.get_running_loop(), frame, by_signal=True)
+            finally:
+                busy = False
 
-        previous = signal.signal(signal.SIGALRM, ring)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            yield
-        finally:
-            over = True  # first, for the handler may run before each of the calls below
-            # Both may be the code's own by now; then they stay.
-            if signal.getsignal(signal.SIGALRM) is ring:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, previous)
+        with alarm(ring) as clock:
+            try:
+                if clock is not None:
+                    clock.set(seconds, self._grace)
+                yield clock is not None
+            finally:
+                over = True  # at once, for the handler may run before each line to come
 
     @contextmanager
     def _by_thread(self, seconds: float) -> Iterator[None]:
@@ -141,9 +141,6 @@ class Watchdog:
         def wait() -> None:
             delay = seconds
             while not done.wait(delay):
-                delay = self._more_time()
-                if delay:
-                    continue
                 frame = sys._current_frames().get(self._ident)
                 loop = self._loop_of_thread()
                 with self._sending:
@@ -173,13 +170,6 @@ class Watchdog:
             with suppress(RuntimeError):  # it was not even started
                 thread.join(_TO_CLEAN_UP)
 
-    def _more_time(self) -> float:
-        """The seconds that the pass still has, for what was not its own doing."""
-        if self.expired:
-            return 0.0
-        more, self._granted = self._excused() - self._granted, self._excused()
-        return max(0.0, more)
-
     def _loop_of_thread(self) -> asyncio.AbstractEventLoop | None:
         for loop in self.running_loops():
             if _cpython.loop_thread(loop) in (self._ident, None):
@@ -198,11 +188,14 @@ class Watchdog:
             self.expired = True
             self._report(loop, frame)
         if self._step > _MAX_STEPS:
-            self._last_word(
-                "pytest-loopsafe: the pass ignores cancellation, the stop of its loop and an "
-                "exception in its thread. The process ends here, with exit status 1."
-            )
-            _exit(1)
+            _thread.start_new_thread(_end_process, (_TO_CLEAN_UP,))
+            try:
+                self._last_word(
+                    "pytest-loopsafe: the pass ignores cancellation, the stop of its loop and an "
+                    "exception in its thread. The process ends here, with exit status 1."
+                )
+            finally:
+                _exit(1)
         if loop is not None and self._step <= 2:
             _soon(loop, lambda: _cancel_all(loop))
         elif loop is not None and self._step <= 4:
@@ -213,13 +206,10 @@ class Watchdog:
             _raise_in(self._ident, PassAborted)
 
 
-def _timer_is_free() -> bool:
-    return (
-        hasattr(signal, "setitimer")
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    )
+def _end_process(seconds: float) -> None:
+    """End the process even if its last word gets stuck too."""
+    time.sleep(seconds)
+    _exit(1)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], Any]) -> None:

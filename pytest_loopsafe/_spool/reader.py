@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from pytest_loopsafe._spool import wire
-from pytest_loopsafe._spool.writer import SUFFIX, VERSION, SpoolError
+from pytest_loopsafe._spool import records
+from pytest_loopsafe._spool.writer import SUFFIX, SpoolError
 from pytest_loopsafe._words.findings import Finding, LogLine
 from pytest_loopsafe._words.loops import LoopInfo
 
@@ -105,6 +104,8 @@ class SpoolReader:
         self._open_calls: dict[tuple[int, str, int], Invocation] = {}
         self.published: dict[str, Publication] = {}
         self.bad_lines = 0
+        self._rest: dict[Path, int] = {}
+        self._unread: dict[str, str] = {}
 
     @property
     def processes(self) -> tuple[ProcessRecord, ...]:
@@ -166,6 +167,11 @@ class SpoolReader:
             if run in (None, of_run)
         )
 
+    def _grows(self, path: Path) -> bool:
+        """Whether somebody may still be writing to a file."""
+        process = self._by_file.get(path)
+        return process is not None and process.alive()
+
     def _positions(self, run: str | None) -> dict[tuple[int, str, int], int]:
         return {
             (id(one.process), one.run, one.number): position
@@ -188,8 +194,14 @@ class SpoolReader:
             for of_run, text in process.notes:
                 if run in (None, of_run):
                     yield text
-        if self.bad_lines:
-            yield f"{self.bad_lines} lines of the spool could not be read"
+        for name, reason in self._unread.items():
+            yield f"{name} of the spool could not be read: {reason}"
+        torn = sum(1 for path, rest in self._rest.items() if rest and not self._grows(path))
+        if self.bad_lines + torn:
+            yield (
+                f"{self.bad_lines + torn} lines of the spool could not be read: torn, or not "
+                "written by pytest-loopsafe"
+            )
 
     def deaths(
         self, run: str | None = None, how: Callable[[int], str] = lambda pid: ""
@@ -217,57 +229,63 @@ class SpoolReader:
 
     def _poll_file(self, path: Path) -> bool:
         begin = self._read.get(path, 0)
-        if path.stat().st_size <= begin:
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                self._unread[path.name] = "it is no file"
+                return False
+            if status.st_size <= begin:
+                return False
+            # Should it be a FIFO by now, it must not be waited for.
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            with open(descriptor, "rb") as file:
+                file.seek(begin)
+                data = file.read()
+        except OSError as error:
+            self._unread[path.name] = error.strerror or str(error)
             return False
-        with path.open("rb") as file:
-            file.seek(begin)
-            data = file.read()
+        self._unread.pop(path.name, None)
         whole = data.rfind(b"\n") + 1  # what comes after is being written, or was cut off
-        self._read[path] = begin + whole
+        self._read[path], self._rest[path] = begin + whole, len(data) - whole
         for line in data[:whole].splitlines():
             try:
-                self._take(path, json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                self._take(path, records.parse(line))
+            except (ValueError, KeyError, TypeError, RecursionError):
                 self.bad_lines += 1
         return whole > 0
 
-    def _take(self, path: Path, record: dict[str, Any]) -> None:
-        kind = record.pop("kind")
-        if kind == "process":
-            if record["version"] != VERSION:
-                raise ValueError(record["version"])
-            self._by_file[path] = ProcessRecord(
-                record["pid"], record["parent"], record["role"], record["host"]
-            )
+    def _take(self, path: Path, record: records.Record | None) -> None:
+        if record is None:
+            return
+        if isinstance(record, records.Process):
+            if path in self._by_file:
+                raise ValueError("a process begins once")
+            self._by_file[path] = ProcessRecord(record.pid, record.parent, record.role, record.host)
             return
         process = self._by_file[path]
-        run = record.get("run", "")
-        if kind == "began":
-            call = Invocation(process, run, record["number"], record["task"], record["id"])
+        run = record.run or ""
+        if isinstance(record, records.Began):
+            call = Invocation(process, run, record.number, record.task, record.id)
             self.invocations.append(call)
             self.last_call[call.id] = self._open_calls[id(process), run, call.number] = call
-        elif kind == "ended":
-            call = self._open_calls.pop((id(process), run, record["number"]))
-            call.state, call.error = record["state"], record["error"]
-        elif kind == "finding":
-            finding = wire.decode(Finding, record["finding"])
-            process.findings[run, record["key"]] = finding
-        elif kind == "loops":
+        elif isinstance(record, records.Ended):
+            call = self._open_calls.pop((id(process), run, record.number))
+            call.state, call.error = record.state, record.error
+        elif isinstance(record, records.Found):
+            process.findings[run, record.key] = record.finding
+        elif isinstance(record, records.Loops):
             known = process.loops.setdefault(run, {})
-            for data in record["loops"]:
-                info = wire.decode(LoopInfo, data)
-                known[info.number] = info
-        elif kind == "line":
-            process.lines[run, record["number"]] = wire.decode(LogLine, record["line"])
-        elif kind == "published":
-            self.published[record["id"]] = Publication(run, record["task"], record["eta"])
-        elif kind == "note":
-            process.notes.append((run, record["text"]))
-        elif kind == "run_ended":
+            known.update({info.number: info for info in record.loops})
+        elif isinstance(record, records.Line):
+            process.lines[run, record.number] = record.line
+        elif isinstance(record, records.Published):
+            self.published[record.id] = Publication(run, record.task, record.eta)
+        elif isinstance(record, records.Note):
+            process.notes.append((run, record.text))
+        elif isinstance(record, records.RunEnded):
             process.ended_runs.add(run)
-        elif kind == "exit":
+        elif isinstance(record, records.Exit):
             process.exited = True
-        # Of other kinds is what a newer version writes.
 
 
 def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:

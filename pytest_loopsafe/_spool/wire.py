@@ -1,7 +1,8 @@
 """What travels between processes: the frozen dataclasses of findings, as JSON and back.
 
 Not pickle: a spool may come from another machine and another version, and reading it must not run
-code. What a newer version has added is left out by an older one.
+code. What a newer version has added is left out by an older one. What is there has to be of the
+type that it says, for whatever reads it later relies on that.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from pytest_loopsafe._words.stacks import Frame
+
 _T = TypeVar("_T")
+_TOO_LARGE = 1 << 63
+"""Such a number can be neither added to others nor printed without end."""
 
 
 def encode(value: Any) -> Any:
     """A dataclass, or a tuple of them, as JSON-able data."""
     if dataclasses.is_dataclass(value):
         return {
-            field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: encode(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.metadata.get("travels", True)
         }
     if isinstance(value, enum.Enum):
         return value.value
@@ -45,21 +52,29 @@ def _decode(kind: Any, data: Any) -> Any:
         return None if data is None else _decode(inner, data)
     if origin is tuple:
         inner = typing.get_args(kind)[0]
-        return tuple(_decode(inner, one) for one in data)
+        return tuple(_decode(inner, one) for one in _checked(data, list))
     if hasattr(kind, "__dataclass_fields__"):
-        hints = _hints(kind)
-        known = {field.name for field in dataclasses.fields(kind)}
-        return kind(
-            **{
-                name: _decode(hints[name], value)
-                for name, value in dict(data).items()
-                if name in known
-            }
-        )
+        return _dataclass(kind, _checked(data, dict))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(data)
-    if not isinstance(data, kind):
-        raise TypeError(f"{data!r} is not a {kind.__name__}")
+    return _checked(data, kind)
+
+
+def _dataclass(kind: Any, data: dict[str, Any]) -> Any:
+    hints = _hints(kind)
+    values = {
+        field.name: _decode(hints[field.name], data[field.name])
+        for field in dataclasses.fields(kind)
+        if field.name in data and field.metadata.get("travels", True)
+    }
+    return kind(**values, told=True) if kind is Frame else kind(**values)
+
+
+def _checked(data: Any, kind: Any) -> Any:
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise TypeError(f"a {type(data).__name__} is not a {kind.__name__}")
+    if kind is int and abs(data) >= _TOO_LARGE:
+        raise ValueError("no number of ours is so large")
     return data
 
 

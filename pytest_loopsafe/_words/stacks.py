@@ -7,7 +7,6 @@ line is looked up only when somebody prints it.
 
 from __future__ import annotations
 
-import dis
 import gc
 import linecache
 import os
@@ -27,6 +26,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._words.sources import is_of_project
 from pytest_loopsafe._words.whose import TERRITORY
 from pytest_loopsafe._words.whose import is_library as is_library
 from pytest_loopsafe._words.whose import is_own as is_own
@@ -51,6 +51,7 @@ class Frame:
         library: True for the standard library and for installed libraries, False for the user's own
             code; settled where the code runs, for whoever reads of it may have other things
             installed.
+        told: True where another process has said so: of its files only the project's are read.
     """
 
     file: str
@@ -58,6 +59,7 @@ class Frame:
     function: str
     first_line: int = 0
     library: bool = field(default=None, compare=False)  # type: ignore[assignment]
+    told: bool = field(default=False, compare=False, metadata={"travels": False})
 
     def __post_init__(self) -> None:
         if self.library is None:
@@ -66,6 +68,8 @@ class Frame:
     @property
     def code(self) -> str:
         """The source line, stripped; empty where there is no source."""
+        if self.told and not is_of_project(self.file):
+            return ""
         return linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:
@@ -269,18 +273,6 @@ _NO_ARGUMENTS = (str, CodeType, FunctionType, dict, FrameType)
 
 _NOBODY_ELSE = 3
 """References to a dictionary of local variables: the frame's, our variable's, the argument's."""
-
-
-def stores_shared(code: CodeType, line: int) -> bool:
-    """Whether a line of code puts something where others find it: a global, attribute or item."""
-    for instruction in dis.get_instructions(code):
-        number = instruction.positions.lineno if instruction.positions else None
-        if number == line and instruction.opname in _SHARING:
-            return True
-    return False
-
-
-_SHARING = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR", "STORE_SUBSCR")
 
 
 def suspended_chain(awaitable: object) -> Iterator[object]:

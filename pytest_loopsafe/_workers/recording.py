@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._rules.ls106 import PassTimedOut
+from pytest_loopsafe._run.last_words import to_stderr
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.writer import RunRequest, SpoolWriter
@@ -28,7 +28,6 @@ from pytest_loopsafe._watch.canary import BlindError
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import Finding, LogLine, Origin
 from pytest_loopsafe._words.settings import parse_ignores
-from pytest_loopsafe._words.stacks import current_stack
 
 END_RUN = getattr(signal, "SIGURG", None)
 """Asks a process to judge what is left and to end the run. By default it is ignored, so a process
@@ -48,6 +47,13 @@ class _Call:
         self.number = number
         self.watch = watch
         self.limit = limit
+        self.late: PassTimedOut | None = None
+
+    def judge_hang(self) -> None:
+        """Judge what was noted when the time was up, now that the call rests or nothing does."""
+        late, self.late = self.late, None
+        if late is not None:
+            self.watch.observe(late)
 
 
 class Recorder:
@@ -127,6 +133,7 @@ class Recorder:
         with suppress(PassAborted):  # the time was up in this very moment
             call.limit.close()
         with self._lock:
+            call.judge_hang()
             errors = (error,) if error is not None else ()
             call.watch.end_pass(*errors, thorough=self._is_thorough(call.number))
             call.watch.comes_from(Origin(os.getpid(), self._role))
@@ -228,14 +235,13 @@ class Recorder:
 
     def _watchdog(self, call: _Call, timeout: float) -> Watchdog:
         def timed_out(loop: Any, frame: FrameType | None) -> None:
-            stack = current_stack(frame) if frame is not None else ()
-            call.watch.observe(PassTimedOut(call.number, timeout, loop, stack))
-            self._write_down(call.watch)
+            call.late = PassTimedOut.noted(call.number, timeout, loop, frame)
 
         def last_word(text: str) -> None:
+            call.judge_hang()
+            self._write_down(call.watch)
             self._spool.write("note", run=self._run, text=text)
-            with suppress(OSError):
-                print(text, file=sys.__stderr__, flush=True)
+            to_stderr(text)
 
         dog = Watchdog(timeout, timed_out, last_word)
         loops = call.watch.loops

@@ -143,7 +143,10 @@ class CeleryRun:
     def _is_soon(self, task_id: str, eta: str | None) -> bool:
         if eta is None:
             return True
-        when = datetime.fromisoformat(eta)
+        try:
+            when = datetime.fromisoformat(eta)
+        except ValueError:  # not Celery's way to write it: the broker knows
+            return True
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         if (when - datetime.now(UTC)).total_seconds() <= self._settings.timeout:
             return True
