@@ -20,8 +20,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph import bindings, guards, links, notes
-from pytest_loopsafe._graph.guards import Starter
+from pytest_loopsafe._graph import bindings, links, notes
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.notes import Note, Numbers
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
@@ -66,15 +65,21 @@ class Graph:
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Nothing of the code under test runs in this block: what one search learns, others use."""
-        self._of_thread.search = OwnerSearch(self._loops.named, self._subjects)
+        self._of_thread.searches = []
         try:
             yield
         finally:
-            self._of_thread.search = None
+            self._of_thread.searches = None
 
     def _search(self) -> OwnerSearch:
-        search: OwnerSearch | None = getattr(self._of_thread, "search", None)
-        return search if search is not None else OwnerSearch(self._loops.named, self._subjects)
+        """The search of this rest, made for the first question: most rests have none."""
+        searches: list[OwnerSearch] | None = getattr(self._of_thread, "searches", None)
+        if searches:
+            return searches[0]
+        search = OwnerSearch(self._loops.named, self._subjects)
+        if searches is not None:
+            searches.append(search)
+        return search
 
     def owners(
         self, *things: Any, ignore: Iterable[object] = (), thorough: bool = True
@@ -182,10 +187,6 @@ class Graph:
             return False
 
     # -- to go ---------------------------------------------------------------------------
-
-    def guard_of(self, chain: Sequence[Starter]) -> str | None:
-        """What tells these functions that they have done their work already."""
-        return guards.guard_of(chain, self.single_path)
 
     def notes_of(self, numbers: Numbers) -> list[Note]:
         """Where the code under test remembers a loop by its ``id()`` or its hash."""
