@@ -47,6 +47,7 @@ ENSURE_FUTURE: tuple[tuple[Any, str], ...] = (
 WAIT = (tasks, "_wait")
 """What ``asyncio.wait`` calls through its module, and so also for ``from asyncio import wait``."""
 
+QUEUE_ITEMS = "_queue"  # the attribute of a Queue that has what is in it
 
 STREAM_READ = (asyncio.StreamReader, "_maybe_resume_transport")
 """What every read of a stream calls once it has data, whether it had to wait or not."""

@@ -7,6 +7,7 @@ task. Their twins do come back, or were never meant to.
 import asyncio
 import functools
 import itertools
+import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable
@@ -430,3 +431,442 @@ def test_a_worker_is_seen_among_many_tasks_of_a_librarys_wrapper() -> None:
 
     report = pytest_loopsafe.run(body, check=False)
     assert "LS207" in [finding.code for finding in report.findings if finding.is_error]
+
+
+# -- whether anything relies on it -----------------------------------------------------------------
+
+
+def judged(body: Any, **settings: Any) -> list[tuple[str, str | None]]:
+    report = pytest_loopsafe.run(body, check=False, **settings)
+    assert [one.error for one in report.passes if one.error is not None] == []
+    assert not [note for note in report.notes if "failed" in note]
+    lost = [finding for finding in report.findings if finding.code == "LS207"]
+    return [(str(one.severity), (one.owner or "").rpartition(".")[2] or None) for one in lost]
+
+
+async def warn_when_slow(key: str) -> None:
+    await asyncio.sleep(60)
+
+
+def entry_of_a_cache() -> Body:
+    """The entry is there because it was computed, and says nothing of the task beside it."""
+    answers: dict[str, int] = {}
+
+    async def answer(key: str) -> int:
+        if key not in answers:
+            asyncio.create_task(warn_when_slow(key))
+            await asyncio.sleep(0)
+            answers[key] = len(key)
+        return answers[key]
+
+    async def body() -> None:
+        await answer("question")
+
+    return body
+
+
+started: set[str] = set()
+
+
+def entry_that_is_only_asked() -> Body:
+    async def body() -> None:
+        def ensure(key: str) -> None:
+            if key not in started:
+                started.add(key)
+                asyncio.create_task(warn_when_slow(key))
+
+        ensure("worker")
+        await asyncio.sleep(0)
+
+    return body
+
+
+settings: dict[str, int] = {}
+
+
+async def refresh() -> None:
+    while True:
+        await asyncio.sleep(60)
+        settings["limit"] = 2
+
+
+def entry_that_the_work_renews() -> Body:
+    async def body() -> int:
+        if "limit" not in settings:
+            settings["limit"] = 1
+            asyncio.create_task(refresh())
+            await asyncio.sleep(0)
+        return settings["limit"]
+
+    return body
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.task = asyncio.create_task(self.read())
+
+    async def read(self) -> None:
+        await forever()
+
+    def ask(self) -> None: ...
+
+
+reader: Reader | None = None
+
+
+def what_it_belongs_to() -> Body:
+    async def body() -> None:
+        global reader
+        if reader is None:
+            reader = Reader()
+            await asyncio.sleep(0)
+        reader.ask()
+
+    return body
+
+
+todo = [1]
+
+
+def nothing_left_to_do() -> Body:
+    async def body() -> None:
+        if todo:
+            todo.clear()
+            asyncio.create_task(forever())
+        await asyncio.sleep(0)
+
+    return body
+
+
+KINDS = {"known": 1}
+
+
+def table_of_constants() -> Body:
+    kinds = itertools.chain(["new"], itertools.repeat("known"))
+
+    async def body() -> None:
+        if next(kinds) not in KINDS:
+            asyncio.create_task(forever())
+        await asyncio.sleep(0)
+
+    return body
+
+
+def lookup_that_fails() -> Body:
+    async def body() -> None:
+        try:
+            lookups["worker"]
+        except KeyError:
+            lookups["worker"] = True
+            asyncio.create_task(forever())
+        await asyncio.sleep(0)
+
+    return body
+
+
+lookups: dict[str, bool] = {}
+
+
+def once(function: Callable[[], None]) -> Callable[[], None]:
+    is_done = False
+
+    def wrapper() -> None:
+        nonlocal is_done
+        if not is_done:
+            is_done = True
+            function()
+
+    return wrapper
+
+
+@once
+def start_once() -> None:
+    asyncio.create_task(forever())
+
+
+def own_decorator() -> Body:
+    async def body() -> None:
+        start_once()
+        await asyncio.sleep(0)
+
+    return body
+
+
+class Lazy:
+    @functools.cached_property
+    def worker(self) -> "asyncio.Task[None]":
+        return asyncio.create_task(forever())
+
+
+lazy = Lazy()
+
+
+def property_that_is_kept() -> Body:
+    async def body() -> None:
+        lazy.worker.get_name()
+        await asyncio.sleep(0)
+
+    return body
+
+
+class Hub:
+    """Nothing in it says whether it was started."""
+
+    def start(self) -> None:
+        self.queue: asyncio.Queue[str] = asyncio.Queue()
+        self.task = asyncio.create_task(self.work())
+
+    async def work(self) -> None:
+        while True:
+            await self.queue.get()
+
+    def name(self) -> str:
+        return "hub"
+
+
+hubs = {"first": Hub(), "second": Hub()}
+first_hub, second_hub = hubs["first"], hubs["second"]
+
+
+def started_by_a_count() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            first_hub.start()
+            await asyncio.sleep(0)
+        first_hub.name()
+
+    return body
+
+
+def handed_something() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            second_hub.start()
+            await asyncio.sleep(0)
+        else:
+            second_hub.queue.put_nowait("letter")
+
+    return body
+
+
+wake: asyncio.Event | None = None
+
+
+def woken() -> Body:
+    passes = itertools.count()
+
+    async def wait() -> None:
+        assert wake is not None
+        await wake.wait()
+
+    async def body() -> None:
+        global wake
+        if next(passes) == 0:
+            wake = asyncio.Event()
+            asyncio.create_task(wait())
+            await asyncio.sleep(0)
+        else:
+            assert wake is not None
+            wake.set()
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (entry_of_a_cache, [("warning", None)]),
+        (entry_that_is_only_asked, [("error", "started")]),
+        (entry_that_the_work_renews, [("error", "settings")]),
+        (what_it_belongs_to, [("error", "reader")]),
+        (nothing_left_to_do, [("warning", None)]),
+        (table_of_constants, [("warning", None)]),
+        (lookup_that_fails, [("error", "lookups")]),
+        (own_decorator, [("error", "is_done")]),
+        (property_that_is_kept, [("error", "worker")]),
+        (started_by_a_count, [("warning", "task")]),
+        (handed_something, [("error", "queue")]),
+        (woken, [("error", "wake")]),
+    ],
+)
+def test_what_relies_on_it_makes_the_error(
+    make: Callable[[], Body], expected: list[tuple[str, str | None]]
+) -> None:
+    assert judged(make()) == expected
+
+
+def test_work_that_is_handed_over_is_lost_whatever_ran_before() -> None:
+    """Two functions that have nothing else in common, each in a loop of its own."""
+    hub = Hub()
+
+    async def start() -> None:
+        hub.start()
+        await asyncio.sleep(0)
+
+    async def send() -> None:
+        hub.queue.put_nowait("letter")
+
+    with pytest_loopsafe.watch() as report:
+        asyncio.run(start())
+        asyncio.run(send())
+    lost = [finding for finding in report.findings if finding.code == "LS207"]
+    assert [(finding.is_error, finding.loop.number) for finding in lost if finding.loop] == [
+        (True, 2)
+    ]
+
+
+# -- what nobody asks for again --------------------------------------------------------------------
+
+
+class Worker:
+    """Asks the task that it keeps, and so starts another when it is called."""
+
+    task: "asyncio.Task[None] | None" = None
+
+    def ensure(self) -> None:
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(asyncio.sleep(60))
+
+
+class Pinned(Worker):
+    def ensure(self) -> None:
+        if self.task is None or self.task.get_loop() is not asyncio.get_running_loop():
+            self.task = asyncio.create_task(asyncio.sleep(60))
+
+
+workers = types.SimpleNamespace(left=Worker(), cancelled=Worker(), pinned=Pinned())
+
+
+def left_to_run() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            workers.left.ensure()
+
+    return body
+
+
+def cancelled_in_order() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            workers.cancelled.ensure()
+            await asyncio.sleep(0)
+            workers.cancelled.task.cancel()
+            await asyncio.wait([workers.cancelled.task])
+
+    return body
+
+
+def asked_for_its_loop() -> Body:
+    passes = itertools.count()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            workers.pinned.ensure()
+
+    return body
+
+
+def drained_by_others() -> Body:
+    """Its worker is gone, and who fills the queue empties it."""
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    passes = itertools.count()
+
+    async def work() -> None:
+        while True:
+            await queue.get()
+
+    class Once(Worker):
+        def ensure(self) -> None:
+            if self.task is None or self.task.done():
+                self.task = asyncio.create_task(work())
+
+    once = Once()
+
+    async def body() -> None:
+        if next(passes) == 0:
+            once.ensure()
+            await asyncio.sleep(0)
+        else:
+            queue.put_nowait(1)
+            queue.get_nowait()
+
+    return body
+
+
+@pytest.mark.parametrize(
+    "make", [left_to_run, cancelled_in_order, asked_for_its_loop, drained_by_others]
+)
+@pytest.mark.parametrize("schedule", ["consecutive", "recycled"])
+def test_what_nobody_asks_for_again_is_not_missed(make: Callable[[], Body], schedule: str) -> None:
+    workers.left.task = workers.cancelled.task = workers.pinned.task = None
+    assert judged(make(), schedule=schedule, loops=4) == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="only sys.monitoring tells what ran again")
+def test_functions_are_followed_only_where_something_is_lost() -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+    tools: list[list[Any]] = []
+
+    def held() -> None:
+        tools.append([name for name in map(monitoring.get_tool, range(6)) if name])
+
+    async def clean() -> None:
+        await asyncio.sleep(0)
+        held()
+
+    async def leaves() -> None:
+        asyncio.create_task(forever())
+        await asyncio.sleep(0)
+        held()
+
+    before = [name for name in map(monitoring.get_tool, range(6)) if name]
+    pytest_loopsafe.run(clean)
+    assert tools == [before] * 3
+    tools.clear()
+    pytest_loopsafe.run(leaves)
+    held()
+    assert [len(one) - len(before) for one in tools] == [0, 1, 1, 0]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no tools")
+def test_without_a_free_tool_the_bytecode_has_to_do() -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+    taken = [number for number in (3, 4) if monitoring.get_tool(number) is None]
+    started.clear()
+    workers.left.task = None
+    for number in taken:
+        monitoring.use_tool_id(number, "somebody else's")
+    try:
+        assert judged(entry_that_is_only_asked()) == [("error", "started")]
+        assert judged(left_to_run()) == []
+    finally:
+        for number in taken:
+            monitoring.free_tool_id(number)
+
+
+def test_the_codes_own_variables_are_not_looked_into_where_it_has_shown_them() -> None:
+    """Before 3.13 a debugger's look at a frame renews what an earlier locals() has given."""
+    seen: list[Any] = []
+
+    class Shows:
+        def start(self) -> None:
+            count = 1
+            shown = locals()
+            count += 1
+            asyncio.create_task(request())
+            seen.append(shown["count"])
+
+    async def body() -> None:
+        Shows().start()
+        await asyncio.sleep(0)
+
+    pytest_loopsafe.run(body)
+    assert seen == [1, 1, 1]

@@ -2,32 +2,44 @@
 
 ``if not self._started: self._started = True; create_task(...)``. Such a guard has a hundred
 shapes: a global, an attribute, a class's, a function's own, a closure's variable; a dictionary or a
-set with an entry; an Event; a cached function. What they have in common is that the code looks at
-it before it starts anything, and that the code wrote to it itself. So the source says where to
-look (`pytest_loopsafe._graph.asked`), and the heap whether it is still so.
+set with an entry; an Event; a cached function. What they have in common is that the function looks
+at a place before it comes to the call, and that the way was free then and is barred now. The
+bytecode says where it looks (`pytest_loopsafe._graph.looks`), the heap what is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import operator
+import os
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from pytest_loopsafe._graph import asked
-from pytest_loopsafe._graph.kinds import is_a, module_of
-from pytest_loopsafe._graph.links import LRU_CACHE, attributes
-from pytest_loopsafe._words.stacks import first_argument, is_library, live_frames, module_file
+from pytest_loopsafe._graph.bytecode import UNKNOWN, Asked, Place
+from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
+from pytest_loopsafe._graph.looks import looks
+from pytest_loopsafe._words.stacks import first_argument, is_library, is_own
 
 _MAX_STARTERS = 8
 _CONTAINERS = (dict, list, set, deque)
 _EVENTS = (asyncio.Event, threading.Event)
+_PLAIN = (bool, int, float, str, bytes, type(None))
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 Keeper = Callable[[Any], str | None]
 """Tells the path by which the user's own globals reach an object; None where they do not."""
@@ -35,116 +47,257 @@ Keeper = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Starter:
-    """One function that was running when work was started: where, and for which object."""
+    """One function that was running when work was started.
+
+    Attributes:
+        code: the function's.
+        offset: the instruction at which it was.
+        module: where it looks for globals.
+        bearer: the object whose method it is.
+    """
 
     code: CodeType
-    line: int
+    offset: int
+    module: str
     bearer: weakref.ref[Any] | None
 
-    @property
-    def guards(self) -> frozenset[str]:
-        """The names that it looks at before it comes to its line, and that its file writes to."""
-        file = self.code.co_filename
-        return asked.guards(file, self.line) & asked.written(file)
+
+@dataclass(frozen=True)
+class Guard:
+    """A place that bars the way to a call now. For the moment only: it refers to live objects.
+
+    Attributes:
+        path: how a global reaches it.
+        place: where the function looks.
+        value: what is there.
+        is_set: whether it can say that something has been done. What is empty, zero or None, and
+            bars the way all the same, says that there is nothing to do.
+        is_flag: whether the function only asks and writes it. What it reads besides stands for
+            itself: an entry of a cache is there because it was computed, not because a task runs.
+    """
+
+    path: str
+    place: Place
+    value: Any
+    is_set: bool
+    is_flag: bool
 
 
 def starters() -> tuple[Starter, ...]:
-    """The user's functions that are running now, the innermost first."""
+    """The user's functions that are running now in this pass, the innermost first."""
     found: list[Starter] = []
-    for frame in reversed(live_frames()):
-        if not is_library(frame.f_code.co_filename):
-            bearer = None
-            with suppress(TypeError):  # no object, or one without weak references
-                bearer = weakref.ref(first_argument(frame))
-            found.append(Starter(frame.f_code, frame.f_lineno, bearer))
-    return tuple(found[:_MAX_STARTERS])
-
-
-def guard_of(chain: Sequence[Starter], kept: Keeper) -> str | None:
-    """What tells the functions of a chain that they have done their work, as a path; or None.
-
-    It reads the whole heap for each function until it finds one.
-    """
-    for starter in chain:
-        for function in gc.get_referrers(starter.code):
-            if type(function) is FunctionType and function.__code__ is starter.code:
-                found = _guard(function, starter, kept)
-                if found is not None:
-                    return found
-    return None
-
-
-def is_guarded_by(starter: Starter, bearer: Any) -> bool:
-    """Whether a function looks at an attribute of this object that says that it is done."""
-    own = attributes(bearer)
-    return any(is_set(own[name]) for name in starter.guards if name in own)
-
-
-def _guard(function: FunctionType, starter: Starter, kept: Keeper) -> str | None:
-    if _is_cached(function):
-        return f"the cache of {function.__module__}.{function.__qualname__}()"
-    guards, code, names = starter.guards, starter.code, function.__globals__
-    module = names.get("__name__")
-    variables = {f"{module}.{name}": (names[name], name) for name in code.co_names if name in names}
-    where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
-    for name, content in _contents(code.co_freevars, function.__closure__ or ()):
-        variables[f"{where}.<locals>.{name}"] = content, name
-    for path, (value, name) in variables.items():
-        if name in guards and is_set(value) and not is_a(value, type | FunctionType | ModuleType):
-            return path
-    for path, holder in _holders(starter, variables, kept):
-        own = dict(vars(holder)) if is_a(holder, type) else attributes(holder)
-        for name in guards:
-            if name in own and is_set(own[name]):
-                return f"{path}.{name}"
-    return None
-
-
-def _holders(
-    starter: Starter, variables: dict[str, tuple[Any, str]], kept: Keeper
-) -> Iterator[tuple[str, Any]]:
-    """What a function may look at an attribute of: its own object, and what it names."""
-    bearer = starter.bearer() if starter.bearer is not None else None
-    path = kept(bearer) if bearer is not None and gc.is_tracked(bearer) else None
-    if path is not None:
-        yield path, bearer
-        if not is_a(bearer, type):
-            yield f"{path}.__class__", type(bearer)
-    for path, (value, _) in variables.items():
-        if is_a(value, type):
-            module = module_of(value)
+    frame: FrameType | None = sys._getframe(1)
+    begun = False
+    while frame is not None and len(found) < _MAX_STARTERS:
+        code = frame.f_code
+        if is_own(code.co_filename):
+            if begun and _PROBES not in code.co_filename:
+                break  # who runs the pass is not in it
+        elif "/_pytest/" in code.co_filename:
+            break
         else:
-            module = value.__module__ if type(value) is FunctionType else module_of(type(value))
-        # SimpleNamespace is the library's class with the user's attributes.
-        if module == "types" or not is_library(module_file(str(module))):
-            yield path, value
+            begun = True
+            if not is_library(code.co_filename):
+                found.append(_starter(frame))
+        frame = frame.f_back
+    return tuple(found)
 
 
-def _contents(names: Sequence[str], cells: Sequence[CellType]) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(names, cells, strict=True):
-        with suppress(ValueError):  # an empty cell
-            yield name, cell.cell_contents
+_PROBES = os.path.join("pytest_loopsafe", "_probes", "")
 
 
-def _is_cached(function: FunctionType) -> bool:
-    """Whether a function lies behind a ``functools.cache`` that has an answer."""
+def _starter(frame: FrameType) -> Starter:
+    code, bearer = frame.f_code, None
+    if is_method(code) and _SHOWS_VARIABLES.isdisjoint(code.co_names):
+        with suppress(TypeError):  # no object, or one without weak references
+            bearer = weakref.ref(first_argument(frame))
+    module = frame.f_globals.get("__name__")
+    return Starter(code, frame.f_lasti, module if type(module) is str else "", bearer)
+
+
+_SHOWS_VARIABLES = frozenset({"locals", "vars", "dir", "eval", "exec"})
+"""Before 3.13, to read the variables of a running frame changes what these have given it."""
+
+
+def is_method(code: CodeType) -> bool:
+    """Whether a function was defined in a class, and its first argument is its own object."""
+    return code.co_argcount > 0 and "." in code.co_qualname.rpartition("<locals>.")[2]
+
+
+def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterator[Guard]:
+    """What keeps a function from coming to its call again.
+
+    It reads the whole heap for the function of the code, which has its closure.
+
+    Args:
+        starter: the function.
+        bearers: the objects whose method it may be.
+        kept: tells whether a global reaches an object.
+    """
+    seen = looks(starter.code, starter.offset)
+    asked = [one for one in seen.before if one.asked is not None]
+    functions = _functions(starter.code) if asked else []
+    for look in asked:
+        assert look.asked is not None
+        place = look.asked.place
+        is_entry = look.asked.how == "in" and look.asked.argument is UNKNOWN
+        if is_entry and place not in seen.filled:
+            continue  # a table of constants: another key than then may be in it
+        for path, value in _at(place, starter, functions, bearers, kept):
+            if _answer(look.asked, value) is look.bars:
+                is_flag = not any(one.is_in(place) for one in seen.read)
+                yield Guard(path, place, value, _is_set(value), is_flag)
+
+
+def is_unconditional(starter: Starter) -> bool:
+    """Whether a function comes to its call whenever it runs: what barred the way was further in."""
+    return not looks(starter.code, starter.offset).before
+
+
+def asks(starter: Starter, thing: Any, bearers: Sequence[Any]) -> bool:
+    """Whether a function asks an object how it is (``task.done()``) before it comes to its call.
+
+    Such code starts again what is dead, once it is called: what it keeps does not lie.
+    """
+    candidates = [
+        look.asked.place
+        for look in looks(starter.code, starter.offset).before
+        if look.asked is not None and look.asked.how not in _OF_THE_PLACE
+    ]
+    functions = _functions(starter.code) if candidates else []
     return any(
-        type(holder) is LRU_CACHE
-        and holder.__wrapped__ is function
-        and holder.cache_info().currsize > 0
-        for holder in gc.get_referrers(function)
+        value is thing
+        for place in candidates
+        for _, value in _at(place, starter, functions, bearers, lambda _: "")
     )
 
 
-def is_set(value: Any) -> bool:
-    """Whether a value can stand for "this has been done"."""
-    if value is None or value is False:
-        return False
-    if type(value) in (int, float, str, bytes):
-        return bool(value)
-    if type(value) in _EVENTS:
+_OF_THE_PLACE = ("truth", "in", "among", "is", "[]", "=", *_ORDER)
+
+
+def cache_of(starters: Sequence[Starter]) -> str | None:
+    """The ``functools.cache`` that answers in the place of one of these functions; or None."""
+    for starter in starters:
+        for function in _functions(starter.code):
+            for holder in gc.get_referrers(function):
+                is_its = type(holder) is LRU_CACHE and holder.__wrapped__ is function
+                if is_its and holder.cache_info().currsize:
+                    return f"the cache of {function.__module__}.{function.__qualname__}()"
+    return None
+
+
+def _functions(code: CodeType) -> list[FunctionType]:
+    return [
+        one for one in gc.get_referrers(code) if type(one) is FunctionType and one.__code__ is code
+    ]
+
+
+# -- what is at a place ----------------------------------------------------------------------------
+
+
+def _at(
+    place: Place,
+    starter: Starter,
+    functions: Sequence[FunctionType],
+    bearers: Sequence[Any],
+    kept: Keeper,
+) -> Iterator[tuple[str, Any]]:
+    """What a place of a function holds now, with the path to it."""
+    for path, value in _variable(place, starter, functions, bearers, kept):
+        for name in place.attributes:
+            path, value = f"{path}.{name}", _attribute(value, name)
+        if value is not UNKNOWN:
+            yield path, value
+
+
+def _variable(
+    place: Place,
+    starter: Starter,
+    functions: Sequence[FunctionType],
+    bearers: Sequence[Any],
+    kept: Keeper,
+) -> Iterator[tuple[str, Any]]:
+    code = starter.code
+    if place.scope == "global":
+        names = own_dict(sys.modules.get(starter.module)) or {}
+        if place.name in names:
+            yield f"{starter.module}.{place.name}", names[place.name]
+    elif place.scope == "cell":
+        for function in functions if place.name in code.co_freevars else ():
+            cell = (function.__closure__ or ())[code.co_freevars.index(place.name)]
+            where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
+            with suppress(ValueError):  # an empty cell
+                yield f"{where}.<locals>.{place.name}", cell.cell_contents
+    elif is_method(code) and place.name == code.co_varnames[0]:
+        for bearer in bearers:
+            path = kept(bearer) if gc.is_tracked(bearer) else None
+            if path is not None:
+                yield path, bearer
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    """An attribute that an object or its class has, without running code."""
+    if not is_a(thing, type):
+        own = attributes(thing)
+        if name in own:
+            return own[name]
+    for base in type.mro(thing if is_a(thing, type) else type(thing)):
+        found = vars(base).get(name, UNKNOWN)
+        if found is not UNKNOWN:
+            computed = any("__get__" in vars(one) for one in type.mro(type(found)))
+            return UNKNOWN if computed else found
+    return UNKNOWN
+
+
+# -- what it would answer --------------------------------------------------------------------------
+
+
+def _answer(asked: Asked, value: Any) -> bool | None:
+    """What a test would give now; None where that cannot be told without running code."""
+    how, argument = asked.how, asked.argument
+    is_plain = type(value) in _PLAIN
+    if how == "truth":
+        return _truth(value)
+    if how == "is":
+        return value is argument if argument is not UNKNOWN else None
+    if how in _ORDER and is_plain and type(argument) in _PLAIN:
+        with suppress(TypeError):
+            return _ORDER[how](value, argument)
+        return None
+    if how == "==" and argument is not UNKNOWN and (value is None or argument is None):
+        return value is argument
+    if how == "among" and is_plain:
+        return any(type(one) is type(value) and one == value for one in argument)
+    if type(value) in _EVENTS and how == "is_set":
         return bool(value.is_set())
+    if any(is_a(value, kind) for kind in _CONTAINERS):
+        return _of_container(asked, value)
+    return None
+
+
+def _of_container(asked: Asked, value: Any) -> bool | None:
+    """Of an entry: where the key is known whether it is there, else whether there is any."""
+    if asked.how in ("compare", *_ORDER):
+        return None
+    there = _truth(value)
+    key = asked.argument if asked.how != "=" else UNKNOWN
+    if type(key) in (str, bytes, int):
+        entries = tuple(next(kind for kind in _CONTAINERS if is_a(value, kind)).__iter__(value))
+        there = any(type(one) is type(key) and one == key for one in entries)
+        if there and asked.how == "get" and is_a(value, dict):
+            return _truth(dict.get(value, key))
+    return not there if asked.how == "=" else there
+
+
+def _truth(value: Any) -> bool:
+    """The truth of a value. A user's object is taken for true: its ``__bool__`` is not asked."""
+    if type(value) in _PLAIN:
+        return bool(value)
     for kind in _CONTAINERS:
         if is_a(value, kind):
-            return kind.__len__(value) > 0
+            return bool(kind.__len__(value) > 0)
     return True
+
+
+def _is_set(value: Any) -> bool:
+    return bool(value.is_set()) if type(value) in _EVENTS else _truth(value)

@@ -20,8 +20,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph import bindings, guards, links, notes
-from pytest_loopsafe._graph.guards import Starter
+from pytest_loopsafe._graph import bindings, links, notes
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.notes import Note, Numbers
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
@@ -73,6 +72,7 @@ class Graph:
             self._of_thread.rests, self._of_thread.search = False, None
 
     def _search(self) -> OwnerSearch:
+        """The search of this rest, made for the first question: most rests have none."""
         search: OwnerSearch | None = getattr(self._of_thread, "search", None)
         if search is None:
             search = OwnerSearch(self._loops.named, self._subjects)
@@ -186,10 +186,6 @@ class Graph:
             return False
 
     # -- to go ---------------------------------------------------------------------------
-
-    def guard_of(self, chain: Sequence[Starter]) -> str | None:
-        """What tells these functions that they have done their work already."""
-        return guards.guard_of(chain, self.single_path)
 
     def notes_of(self, numbers: Numbers) -> list[Note]:
         """Where the code under test remembers a loop by its ``id()`` or its hash."""

@@ -56,6 +56,10 @@ class Detector:
         """Judge one sighting at the moment it happens, in the thread where it happens."""
         return iter(())
 
+    def close(self) -> None:
+        """Give back what is held of the interpreter: no more will be seen."""
+        return
+
     def forked(self) -> None:
         """Go on in a forked child: locks have to be made anew, a thread may have held them."""
         return

@@ -3,27 +3,34 @@
 A worker that a global started once dies with its loop, and the flag beside it keeps the next loop
 from starting it again: whatever relies on it does nothing from then on, without an error.
 
-What was pending when its loop ended is followed: has a later loop that ran the same code started it
-again? Code that starts something in the first loop and not in the next, although it is run with the
-same arguments, remembers that it has; where that is, `pytest_loopsafe._graph.guards` finds.
+What is pending when its loop ends is noted, and so are, from then on, the runs of the functions
+that had started it. All is judged when the run has ended (`pytest_loopsafe._rules.ls207_evidence`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.guards import Starter, is_guarded_by, starters
+from pytest_loopsafe._graph.guards import Starter, starters
+from pytest_loopsafe._graph.reliance import (
+    Surroundings,
+    is_of_class_statement,
+    is_unheard,
+    surroundings,
+)
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
+from pytest_loopsafe._probes.primitives import EventChanged, PrimitiveUsed, QueueFilled, UseProbe
+from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, TimerSet, called_code
 from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_coroutine
+from pytest_loopsafe._rules.ls207_evidence import Evidence, Lost, Verdict
 from pytest_loopsafe._rules.ls301 import pending_tasks
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
@@ -50,8 +57,6 @@ NOT_RESTARTED = Rule(
 
 _MAX_CODES = 1_000
 _MAX_CANCELLED = 100
-_MAX_SEARCHES = 5
-"""For each code: a search costs milliseconds, and a server may have a task for each connection."""
 
 
 @dataclass
@@ -66,113 +71,150 @@ class _Starts:
     bearers: dict[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Lost:
-    """What went down with its loop.
+@dataclass
+class _Inbox:
+    """A queue or an event of lost work: the last loops that filled or set it, and that read it."""
 
-    Attributes:
-        who: what it is called in a report.
-        code: what it ran.
-        loop: its loop.
-        frames: where it was, or where it was started.
-        chain: the functions that had started it.
-        task: itself.
-        bearer: the object that it worked for.
-        owner: how a global reaches the task.
-        kind: ``pending``, ``cancelled`` by the code itself, or a ``timer``.
-    """
-
-    who: str
-    code: CodeType
-    loop: LoopInfo
-    frames: tuple[Frame, ...]
-    chain: tuple[Starter, ...]
-    task: weakref.ref[Any] | None = None
-    bearer: weakref.ref[Any] | None = None
-    owner: str | None = None
-    kind: str = "pending"
+    ref: weakref.ref[Any]
+    filled: LoopInfo | None = None
+    read: int = 0
 
 
 class LostBackground(Detector):
     """LS207 at the end of the run."""
 
     rules = (NOT_RESTARTED,)
-    probes = (LifeProbe(), TaskProbe())
-    judges = (LoopEnding, TaskStarted, TimerSet, RunEnded)
+    probes = (LifeProbe(), TaskProbe(), UseProbe())
+    judges = (
+        LoopEnding,
+        TaskStarted,
+        TimerSet,
+        QueueFilled,
+        EventChanged,
+        PrimitiveUsed,
+        RunEnded,
+    )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._lost: dict[object, _Lost] = {}
+        self._lost: dict[object, Lost] = {}
         self._starts: dict[int, _Starts] = {}  # by the id() of the code
-        self._searches: Counter[int] = Counter()
+        self._chains: weakref.WeakKeyDictionary[Any, tuple[Starter, ...]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._wrapped: weakref.WeakKeyDictionary[Any, CodeType] = weakref.WeakKeyDictionary()
+        self._inboxes: dict[int, _Inbox] = {}
+        self._ended = 0
+        self._reruns = Reruns(self._now)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note what starts and what is lost; report what never started again."""
         if isinstance(sighting, TaskStarted):
-            starts = self._started(sighting.code, sighting.loop)
-            if sighting.code is not sighting.coroutine.cr_code:
-                self._wrapped[sighting.coroutine] = sighting.code
-            bearer = _bearer(sighting.coroutine.cr_frame)
-            if bearer is not None and len(starts.bearers) < _MAX_CODES:
-                starts.bearers[id(bearer)] = starts.loop
-            if sighting.last:
-                starts.for_all = starts.loop
+            self._task_started(sighting)
         elif isinstance(sighting, TimerSet):
-            self._started(sighting.code, sighting.loop)
+            self._started(sighting.code, sighting.loop, ())
+        elif isinstance(sighting, QueueFilled):
+            self._handed(sighting.queue, sighting.loop, fills=True)
+        elif isinstance(sighting, EventChanged):
+            self._handed(sighting.event, sighting.loop, fills=True)
+        elif isinstance(sighting, PrimitiveUsed):
+            if sighting.method in ("get", "wait"):
+                self._handed(sighting.primitive, sighting.loop, fills=False)
         elif isinstance(sighting, LoopEnding):
             info = self.loops.of(sighting.loop)
+            self._ended = max(self._ended, info.number)
             self._note_tasks(sighting.loop, info)
             self._note_timers(sighting.loop, info)
         elif isinstance(sighting, RunEnded):
+            evidence = Evidence(self.graph, self._reruns)
             for lost in tuple(self._lost.values()):
-                later = self.loops.rerun_since(lost.loop)
-                if later is not None:
-                    yield from self._judge(lost, later)
+                yield from self._judge(lost, evidence)
+            self.close()
 
-    def _started(self, code: CodeType, loop: asyncio.AbstractEventLoop) -> _Starts:
+    def close(self) -> None:
+        """No function need be followed any more."""
+        self._reruns.stop()
+
+    def _now(self) -> tuple[int, str | None]:
+        """In which loop code counts as running; sync code in the next after those that ended."""
+        loop = _cpython.get_running_loop()
+        number = self.loops.of(loop).number if loop is not None else self._ended + 1
+        return number, self.loops.pass_key
+
+    # -- what starts -----------------------------------------------------------------------
+
+    def _task_started(self, sighting: TaskStarted) -> None:
+        chain = self._chains[sighting.coroutine] = starters()
+        starts = self._started(sighting.code, sighting.loop, chain)
+        if sighting.code is not sighting.coroutine.cr_code:
+            self._wrapped[sighting.coroutine] = sighting.code
+        bearer = _bearer(sighting.coroutine.cr_frame)
+        if bearer is not None and len(starts.bearers) < _MAX_CODES:
+            starts.bearers[id(bearer)] = starts.loop
+        if sighting.last:
+            starts.for_all = starts.loop
+
+    def _started(
+        self, code: CodeType, loop: asyncio.AbstractEventLoop, chain: tuple[Starter, ...]
+    ) -> _Starts:
         number = self.loops.of(loop).number
         starts = self._starts.get(id(code))
         if starts is None:
             starts = _Starts(code, number)
             if len(self._starts) < _MAX_CODES:
                 self._starts[id(code)] = starts
+                starts.chain = chain or starters()
                 if not is_library(code.co_filename):
-                    starts.chain, starts.frames = starters(), stack_here()
+                    starts.frames = stack_here()
         starts.loop = max(starts.loop, number)
         return starts
+
+    def _handed(self, thing: Any, loop: asyncio.AbstractEventLoop, *, fills: bool) -> None:
+        inbox = self._inboxes.get(id(thing))
+        if inbox is not None and inbox.ref() is thing:
+            info = self.loops.of(loop)
+            if fills:
+                inbox.filled = info
+            else:
+                inbox.read = max(inbox.read, info.number)
 
     # -- what is lost ----------------------------------------------------------------------
 
     def _note_tasks(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
+        noted: set[object] = set()
         for task in pending_tasks(loop):
-            frames, _ = suspended_frames(task.get_coro())
+            coroutine = task.get_coro()
+            frames, _ = suspended_frames(coroutine)
             code = self._code_of(task)
             bearer = _bearer(frames[0] if frames else None)
             key = (id(code), id(bearer) if bearer is not None else 0)
-            if key in self._lost or len(self._lost) >= _MAX_CODES:
+            if key in noted or (key not in self._lost and len(self._lost) >= _MAX_CODES):
                 continue
-            owner = self._owner(task, code)
-            if owner is None and is_library(code.co_filename):
-                continue
-            chain = self._starts[id(code)].chain if id(code) in self._starts else ()
-            who, described = _who(task), describe_frames(frames)
-            refs = weakref.ref(task), _weak(bearer)
-            self._lost[key] = _Lost(who, code, info, described, chain, *refs, owner)
+            noted.add(key)
+            around = surroundings(coroutine, frames)
+            self._note(
+                key,
+                Lost(
+                    _who(task),
+                    code,
+                    info,
+                    describe_frames(frames),
+                    self._chain_of(task, code),
+                    weakref.ref(task),
+                    _weak(bearer),
+                    around,
+                ),
+            )
+            for ref in around.inboxes:
+                self._inboxes.setdefault(id(ref()), _Inbox(ref))
         for task in _cpython.cancelled_tasks(loop)[:_MAX_CANCELLED]:
-            starts = self._starts.get(id(self._code_of(task)))
+            code = self._code_of(task)
+            starts = self._starts.get(id(code))
             if starts is not None and starts.chain:
-                self._lost.setdefault(
-                    (id(starts.code), "cancelled"),
-                    _Lost(
-                        _who(task),
-                        starts.code,
-                        info,
-                        starts.frames,
-                        starts.chain,
-                        weakref.ref(task),
-                        kind="cancelled",
-                    ),
+                chain, ref = self._chain_of(task, code), weakref.ref(task)
+                self._note(
+                    (id(code), "cancelled"),
+                    Lost(_who(task), code, info, starts.frames, chain, ref, kind="cancelled"),
                 )
 
     def _note_timers(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
@@ -180,12 +222,31 @@ class LostBackground(Detector):
         for handle in _cpython.due_timers(loop):
             code = called_code(_cpython.timer_callback(handle))
             starts = self._starts.get(id(code)) if code is not None else None
-            if starts is not None and not _SETS_TIMERS.isdisjoint(starts.code.co_names):
+            if (
+                starts is not None
+                and not is_library(starts.code.co_filename)
+                and not _SETS_TIMERS.isdisjoint(starts.code.co_names)
+            ):
                 who = f"a timer that was to call {starts.code.co_qualname}()"
-                self._lost.setdefault(
+                around = Surroundings((starts.code,))
+                self._note(
                     (id(code), "timer"),
-                    _Lost(who, starts.code, info, starts.frames, starts.chain, kind="timer"),
+                    Lost(
+                        who,
+                        starts.code,
+                        info,
+                        starts.frames,
+                        starts.chain,
+                        around=around,
+                        kind="timer",
+                    ),
                 )
+
+    def _note(self, key: object, lost: Lost) -> None:
+        """Keep it, the last of its kind, and follow from here on who had started it."""
+        self._lost[key] = lost
+        for starter in lost.chain:
+            self._reruns.follow(starter.code, starter.bearer)
 
     def _code_of(self, task: Any) -> CodeType:
         code = _cpython.coroutine_code(task)
@@ -195,62 +256,64 @@ class LostBackground(Detector):
         except TypeError:  # a coroutine of somebody's own kind
             return code
 
-    def _owner(self, task: Any, code: CodeType) -> str | None:
-        """How a global of the user's reaches the task itself."""
-        self._searches[id(code)] += 1
-        if self._searches[id(code)] > _MAX_SEARCHES:
-            return None
-        for owner in self.graph.owners(task):
-            if owner.own and not owner.hidden:
-                return owner.path
+    def _chain_of(self, task: Any, code: CodeType) -> tuple[Starter, ...]:
+        starts = self._starts.get(id(code))
+        known = starts.chain if starts is not None else ()
+        try:
+            return self._chains.get(task.get_coro(), known)
+        except TypeError:  # a coroutine of somebody's own kind
+            return known
+
+    # -- whether it came back, and who relies on it --------------------------------------------
+
+    def _judge(self, lost: Lost, evidence: Evidence) -> Iterator[Observation]:
+        starts = self._starts.get(id(lost.code))
+        again = starts.loop if starts is not None else 0
+        later, verdict = self.loops.rerun_since(lost.loop), None
+        if again <= lost.loop.number:
+            verdict = self._handed_over(lost)
+            if verdict is None and later is not None:
+                verdict = evidence.of(lost)
+        elif later is not None and not self._came_back(lost):
+            verdict = evidence.of_its_object(lost)
+        if verdict is not None:
+            yield self._not_restarted(lost, later, verdict)
+
+    def _came_back(self, lost: Lost) -> bool:
+        """Whether what was started again may be for the same object."""
+        starts = self._starts[id(lost.code)]
+        bearer = lost.bearer() if lost.bearer is not None else None
+        again = max(starts.for_all, starts.bearers.get(id(bearer), 0))
+        return bearer is None or again > lost.loop.number
+
+    def _handed_over(self, lost: Lost) -> Verdict | None:
+        """Something was given to it in a later loop, and nobody else has taken it."""
+        for ref in lost.around.inboxes:
+            thing = ref()
+            inbox = self._inboxes.get(id(thing)) if thing is not None else None
+            if inbox is None or inbox.filled is None:
+                continue
+            if inbox.filled.number > lost.loop.number >= inbox.read and is_unheard(thing):
+                owner = self.graph.path((thing,))
+                return Verdict(Severity.ERROR, owner, handed=inbox.filled)
         return None
 
-    # -- whether it came back --------------------------------------------------------------
-
-    def _judge(self, lost: _Lost, later: LoopInfo) -> Iterator[Observation]:
-        starts = self._starts.get(id(lost.code))
-        if starts is not None and starts.loop > lost.loop.number:
-            owner = self._still_guarded(lost, starts)
-            if owner is None:
-                return  # it came back
-        elif lost.kind == "cancelled":
-            owner = self._still_kept(lost)
-            if owner is None:
-                return  # it was ended in order, and is not missed
+    def _not_restarted(self, lost: Lost, later: LoopInfo | None, verdict: Verdict) -> Observation:
+        owner = verdict.owner
+        if verdict.handed is not None:
+            later = verdict.handed
+            what = owner or "what it reads"
+            again = f"{later} gave it work through {what}, which nobody has taken"
         else:
-            owner = lost.owner or self.graph.guard_of(lost.chain)
-            if owner is None and lost.kind == "timer":
-                return
-        yield self._not_restarted(lost, later, owner)
-
-    def _still_guarded(self, lost: _Lost, starts: _Starts) -> str | None:
-        """The object that keeps its own work from coming back, while another's does."""
-        bearer = lost.bearer() if lost.bearer is not None else None
-        if bearer is None:
-            return None
-        again = max(starts.for_all, starts.bearers.get(id(bearer), 0)) > lost.loop.number
-        if again or not (lost.chain and is_guarded_by(lost.chain[0], bearer)):
-            return None
-        return self.graph.single_path(bearer)
-
-    def _still_kept(self, lost: _Lost) -> str | None:
-        """The variable that has a cancelled task, where its starter takes that for a living one."""
-        task = lost.task() if lost.task is not None else None
-        owner = self.graph.single_path(task) if task is not None else None
-        if owner is None or owner.rpartition(".")[2] not in lost.chain[0].guards:
-            return None
-        return owner
-
-    def _not_restarted(self, lost: _Lost, later: LoopInfo, owner: str | None) -> Observation:
-        held = f", although {owner} still stands for it" if owner else ""
+            held = f", although {owner} still stands for it" if owner else ""
+            again = f"nothing started it again when {later} ran the same code{held}"
         was_here = lost.kind == "pending"
         title = f"it was here when {lost.loop} ended" if was_here else "it was started here"
         ended = "was cancelled in" if lost.kind == "cancelled" else "ended with"
         return Observation(
             Finding(
                 NOT_RESTARTED,
-                f"{lost.who} {ended} {lost.loop}, and nothing started it again when {later} ran "
-                f"the same code{held}",
+                f"{lost.who} {ended} {lost.loop}, and {again}",
                 later,
                 lost.loop,
                 (Stack(title, lost.frames), *loop_births(lost.loop, later)),
@@ -259,7 +322,7 @@ class LostBackground(Detector):
                 owner=owner,
             ),
             identity=(id(lost.code), owner),
-            severity=Severity.ERROR if owner else Severity.WARNING,
+            severity=verdict.severity,
         )
 
 
@@ -278,14 +341,9 @@ def _bearer(frame: Any) -> Any:
 
 def _has_state(thing: Any) -> bool:
     """Whether an object is somebody's own, so that who holds it stands for what it runs."""
-    kind = type(thing)
-    return kind.__flags__ & _HEAP_TYPE != 0 and not issubclass(
-        kind, asyncio.AbstractEventLoop | weakref.ref
+    return is_of_class_statement(type(thing)) and not issubclass(
+        type(thing), asyncio.AbstractEventLoop | weakref.ref
     )
-
-
-_HEAP_TYPE = 1 << 9
-"""``Py_TPFLAGS_HEAPTYPE``: the class was made by a class statement."""
 
 
 def _weak(thing: Any) -> weakref.ref[Any] | None:

@@ -1,22 +1,37 @@
 """LS301: tasks that were pending when their loop ended.
 
 ``asyncio.run()`` cancels what is left. What becomes of it then is another matter (LS207).
+
+Left out is a task by which a test framework runs tests: whoever runs the loop for pytest has made
+it for itself, with nobody's code in between (anyio's plugin has such a task for each of its loops).
+Nobody who writes a test can end it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import weakref
 from collections.abc import Iterator
+from types import CoroutineType, FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
+from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, loop_births, name_coroutine
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, describe_frames, suspended_frames
+from pytest_loopsafe._words.stacks import (
+    Stack,
+    describe_frames,
+    is_library,
+    is_own,
+    is_stdlib,
+    suspended_frames,
+)
 
 PENDING = Rule(
     "LS301",
@@ -32,15 +47,24 @@ class LeftTasks(Detector):
     """LS301 at the end of each loop."""
 
     rules = (PENDING,)
-    probes = (LifeProbe(),)
-    judges = (LoopEnding,)
+    probes = (LifeProbe(), TaskProbe())
+    judges = (LoopEnding, TaskStarted)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._of_framework: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Report what is left pending."""
-        assert isinstance(sighting, LoopEnding)
-        info = self.loops.of(sighting.loop)
-        for task in pending_tasks(sighting.loop):
-            yield self._left(task, info)
+        """Note what a test framework starts; report what is left pending."""
+        if isinstance(sighting, TaskStarted):
+            if _runs_tests():
+                self._of_framework.add(sighting.coroutine)
+        elif isinstance(sighting, LoopEnding):
+            info = self.loops.of(sighting.loop)
+            for task in pending_tasks(sighting.loop):
+                coroutine = task.get_coro()
+                if not (type(coroutine) is CoroutineType and coroutine in self._of_framework):
+                    yield self._left(task, info)
 
     @staticmethod
     def _left(task: Any, info: LoopInfo) -> Observation:
@@ -71,3 +95,28 @@ def pending_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
         if not task.cancelling() and _cpython.coroutine_code(task) is not None
     ]
     return sorted(left, key=lambda task: str(task.get_name()))
+
+
+def _runs_tests() -> bool:
+    """Whether the task that is being made is one by which a test framework runs tests.
+
+    So it is where pytest's own frames are reached without any of the user's, and where all code
+    within the loop is of files that are also outside of it, with whoever runs the loop for pytest.
+    What another library starts by itself, from a callback, is not.
+    """
+    inside: set[str] = set()
+    outside: set[str] = set()
+    is_outside = False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/_pytest/" in file:
+            return bool(inside) and inside <= outside
+        if is_own(file) or (is_stdlib(file) and "/asyncio/" in file):
+            is_outside = is_outside or bool(inside)  # the loop itself is passed
+        elif not is_library(file):
+            return False
+        else:
+            (outside if is_outside else inside).add(file)
+        frame = frame.f_back
+    return False

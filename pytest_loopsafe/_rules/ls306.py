@@ -1,16 +1,33 @@
-"""LS306: a queue's items were still unread when its loop ended."""
+"""LS306: a queue's items were still unread when its loop ended, or when it was replaced.
+
+What the user's own code has put in is counted at the loop's end; whether it was lost is judged when
+all rests. A queue that somebody reads, or that a global holds, is there to be read. So is one that
+an object had which has another by now: then its items went with it. One that only collects (filled,
+counted, dropped with what made it) is not. Items that are mere wake-ups are no work.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_loopsafe._graph.guards import starters
+from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._graph.links import attributes
+from pytest_loopsafe._graph.reliance import is_work, unread
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.primitives import PrimitiveUsed, QueueFilled, UseProbe
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_primitive
+from pytest_loopsafe._rules.base import (
+    Detector,
+    PassEnded,
+    RunEnded,
+    loop_births,
+    name_primitive,
+)
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
@@ -25,79 +42,132 @@ RULE = Rule(
 )
 
 
+_MAX_LEFT = 1_000
+
+
 @dataclass
 class _Known:
-    """A queue: who fills it, and in which loops it has had a reader."""
+    """A queue: who fills it, whose methods were at it, and in which loops it has had a reader."""
 
     ref: weakref.ref[Any]
-    filled: dict[int, tuple[Frame, ...]]
-    read_in: set[int]
+    filled: dict[int, tuple[Frame, ...]] = field(default_factory=dict)
+    fillers: dict[int, weakref.ref[Any]] = field(default_factory=dict)
+    read_in: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Left:
-    ref: weakref.ref[Any]
+    """What was unread when a loop ended.
+
+    Attributes:
+        known: the queue.
+        name: what it is called.
+        items: how many.
+        loop: the loop.
+        holders: the fillers that had it in an attribute, each with the attribute's name.
+        owner: how a global reached it, when that was last asked.
+    """
+
+    known: _Known
     name: str
     items: int
     loop: LoopInfo
-    frames: tuple[Frame, ...]
-    owner: str | None
+    holders: tuple[tuple[weakref.ref[Any], str], ...]
+    owner: str | None = None
 
 
 class LeftQueues(Detector):
-    """LS306, judged at the end of the run: a later loop may have read what was left.
-
-    A queue that somebody reads, or that a global holds, is there to be read. One that only
-    collects (filled, counted, dropped) is not.
-    """
+    """LS306, judged at the end of the run: a later loop may have read what was left."""
 
     rules = (RULE,)
     probes = (UseProbe(), LifeProbe())
-    judges = (QueueFilled, PrimitiveUsed, LoopEnding, RunEnded)
+    judges = (QueueFilled, PrimitiveUsed, LoopEnding, PassEnded, RunEnded)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._known: dict[int, _Known] = {}
         self._left: list[_Left] = []
+        self._owned = 0
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Note who fills and who reads; look at the loop's end; report at the run's."""
+        """Note who fills and who reads; count at the loop's end; report at the run's."""
         if isinstance(sighting, QueueFilled):
             frames = stack_here()
             if _by_user(frames):
                 known = self._of(sighting.queue)
                 known.filled.setdefault(self.loops.of(sighting.loop).number, frames)
+                for starter in starters():
+                    if starter.bearer is not None:
+                        known.fillers.setdefault(id(starter.bearer()), starter.bearer)
         elif isinstance(sighting, PrimitiveUsed):
             if sighting.method == "get":
                 self._of(sighting.primitive).read_in.add(self.loops.of(sighting.loop).number)
         elif isinstance(sighting, LoopEnding):
-            self._look(self.loops.of(sighting.loop))
-        elif isinstance(sighting, RunEnded):
-            for left in self._left:
-                queue = left.ref()
-                if queue is None or queue.qsize():
-                    yield self._unread(left)
+            self._count(self.loops.of(sighting.loop))
+        else:
+            self._own()
+            if isinstance(sighting, RunEnded):
+                yield from (self._unread(left) for left in self._left if self._is_lost(left))
 
     def _of(self, queue: Any) -> _Known:
         known = self._known.get(id(queue))
         if known is None or known.ref() is not queue:
-            known = self._known[id(queue)] = _Known(weakref.ref(queue), {}, set())
+            known = self._known[id(queue)] = _Known(weakref.ref(queue, self._forget(id(queue))))
         return known
 
-    def _look(self, info: LoopInfo) -> None:
+    def _forget(self, key: int) -> Callable[[Any], None]:
+        """What is known of a queue goes with it, but for what it left."""
+
+        def forget(gone: Any) -> None:
+            if key in self._known and self._known[key].ref is gone:
+                del self._known[key]
+
+        return forget
+
+    def _count(self, info: LoopInfo) -> None:
         for known in list(self._known.values()):
             queue = known.ref()
-            if queue is None or info.number not in known.filled or not queue.qsize():
+            if queue is None or info.number not in known.filled:
                 continue
-            owner = self.graph.path((queue,))
-            if owner is not None or info.number in known.read_in:
-                name, items = name_primitive(queue), queue.qsize()
-                frames = known.filled[info.number]
-                self._left.append(_Left(known.ref, name, items, info, frames, owner))
+            items = unread(queue)
+            if is_work(items) and len(self._left) < _MAX_LEFT:
+                holders = tuple(
+                    (ref, name)
+                    for ref in known.fillers.values()
+                    for name, value in attributes(ref()).items()
+                    if value is queue
+                )
+                self._left.append(_Left(known, name_primitive(queue), len(items), info, holders))
+
+    def _own(self) -> None:
+        """At rest: ask who holds what was left since the last rest."""
+        for left in self._left[self._owned :]:
+            queue = left.known.ref()
+            if queue is not None:
+                left.owner = self.graph.path((queue,))
+        self._owned = len(self._left)
+
+    def _is_lost(self, left: _Left) -> bool:
+        queue = left.known.ref()
+        if queue is not None and not unread(queue):
+            return False  # a later loop has read it
+        if queue is None and left.owner is None:
+            left.owner = self._replaced(left)
+        return left.owner is not None or left.loop.number in left.known.read_in
+
+    def _replaced(self, left: _Left) -> str | None:
+        """The attribute in which another queue is by now, of an object that lives on."""
+        for ref, name in left.holders:
+            holder = ref()
+            if holder is not None and is_a(attributes(holder).get(name), asyncio.Queue):
+                path = self.graph.path((holder,))
+                return f"{path}.{name}" if path is not None else None
+        return None
 
     def _unread(self, left: _Left) -> Observation:
         items = "1 item" if left.items == 1 else f"{left.items} items"
         whose = f" {left.owner}" if left.owner else ""
+        frames = left.known.filled[left.loop.number]
         return Observation(
             Finding(
                 RULE,
@@ -105,7 +175,7 @@ class LeftQueues(Detector):
                 "nobody read them later: that work is lost",
                 left.loop,
                 None,
-                (Stack(f"it was filled here in {left.loop}", left.frames), *loop_births(left.loop)),
+                (Stack(f"it was filled here in {left.loop}", frames), *loop_births(left.loop)),
                 RULE.remedy,
                 owner=left.owner,
             )

@@ -138,6 +138,8 @@ class Watch:
                 yield patches
         finally:
             self._witness.stop()
+            for detector in self._detectors:
+                detector.close()
             self.children.close()
             for line in self.children.lines():
                 self.logs.put(line)
@@ -316,6 +318,7 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
             if detector in self._detectors:
                 self._detectors.remove(detector)
+                detector.close()
             codes = ", ".join(rule.code for rule in detector.rules)
             self._faults.append(
                 f"the detector for {codes} failed and is switched off for the rest of this test: "

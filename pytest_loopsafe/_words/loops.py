@@ -93,6 +93,11 @@ class LoopRegistry:
         """The pass that this thread is in; a thread that began none is in the latest."""
         return self._pass()[0]
 
+    @property
+    def pass_key(self) -> str | None:
+        """What the pass runs that this thread is in."""
+        return self._pass()[1]
+
     def begin_pass(self, number: int, key: str | None = "") -> None:
         """What this thread makes from here on is made in this pass, which runs this."""
         self._latest = self._of_thread.begun = (number, key)

@@ -1,0 +1,149 @@
+"""What background work had to do with, and whether something still relies on it once it is dead.
+
+A task's frames are gone when its loop has ended. So what they refer to is noted just before,
+weakly: whose method it is, what is in its variables, its queues, the event that it waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.guards import Guard, Starter
+from pytest_loopsafe._graph.kinds import is_a, is_future
+from pytest_loopsafe._graph.links import attributes
+from pytest_loopsafe._graph.owners import Owner
+from pytest_loopsafe._words.stacks import is_library, local_variables, users_of
+
+_MAX_PARTS = 100
+_STORES = (deque, list, dict, set)
+"""Where a Queue has its items: its own kinds, and what people put in their place."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a suspended task has to do with.
+
+    Attributes:
+        codes: the user's functions that are suspended in it, the outermost first.
+        parts: what is in their variables, and the objects whose methods they are.
+        inboxes: the queues that it has, and the event that it waits for.
+    """
+
+    codes: tuple[CodeType, ...] = ()
+    parts: tuple[weakref.ref[Any], ...] = ()
+    inboxes: tuple[weakref.ref[Any], ...] = ()
+
+    def has(self, thing: Any) -> bool:
+        """Whether an object is one of the parts."""
+        return any(ref() is thing for ref in self.parts)
+
+
+def surroundings(coroutine: Any, frames: Iterable[FrameType]) -> Surroundings:
+    """What a suspended coroutine has to do with; it searches nothing."""
+    codes: list[CodeType] = []
+    parts: list[Any] = list(users_of(coroutine))
+    inboxes = [one for one in parts if is_a(one, asyncio.Queue | asyncio.Event)]
+    for frame in frames:
+        code = frame.f_code
+        if not is_library(code.co_filename):
+            codes.append(code)
+            own = list(local_variables(frame).values())
+            named = [frame.f_globals[name] for name in code.co_names if name in frame.f_globals]
+            held = [two for one in own for two in _held_by(one)]
+            inboxes += [one for one in (*own, *named, *held) if is_a(one, asyncio.Queue)]
+            parts += own
+    return Surroundings(tuple(codes), _weak(parts), _weak(inboxes))
+
+
+def _held_by(thing: Any) -> Iterable[Any]:
+    """What is in an object's own attributes."""
+    return attributes(thing).values() if is_of_class_statement(type(thing)) else ()
+
+
+def is_of_class_statement(kind: type) -> bool:
+    """Whether a class is somebody's own, not one of C code."""
+    return kind.__flags__ & _HEAP_TYPE != 0
+
+
+_HEAP_TYPE = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``: the class was made by a class statement."""
+
+
+def _weak(things: Iterable[Any]) -> tuple[weakref.ref[Any], ...]:
+    found: dict[int, weakref.ref[Any]] = {}
+    for thing in things:
+        if len(found) < _MAX_PARTS and id(thing) not in found:
+            with suppress(TypeError):  # a class without weak references
+                found[id(thing)] = weakref.ref(thing)
+    return tuple(found.values())
+
+
+def unread(queue: Any) -> tuple[Any, ...]:
+    """What is in a queue, without calling a subclass's methods. For the moment only."""
+    store: Any = attributes(queue).get(_cpython.QUEUE_ITEMS)
+    for kind in _STORES:
+        if is_a(store, kind):
+            return tuple(kind.__iter__(store))
+    return ()
+
+
+def is_unheard(inbox: Any) -> bool:
+    """Whether a queue has something in it, or an event is set."""
+    if is_a(inbox, asyncio.Queue):
+        return bool(unread(inbox))
+    return type(inbox) is asyncio.Event and inbox.is_set()
+
+
+def is_work(items: tuple[Any, ...]) -> bool:
+    """Whether anything is lost with these items, or whether they are mere wake-ups.
+
+    A wake-up has no content: ``None``, ``True``, a bare ``object()``, a future that is to tell when
+    it was heard. Nor has one and the same object, put in again and again; but for text and numbers,
+    where equal ones may be the same.
+    """
+    if len(items) > 1 and type(items[0]) not in _PLAIN and all(one is items[0] for one in items):
+        return False
+    return not all(map(_is_empty, items))
+
+
+_PLAIN = (str, bytes, int, float, tuple)
+
+
+def _is_empty(item: Any) -> bool:
+    if type(item) is tuple:
+        return not item
+    return item is None or type(item) in (bool, object) or is_future(item)
+
+
+def is_linked(guard: Guard, starter: Starter, work: Surroundings, owners: Iterable[Owner]) -> bool:
+    """Whether what bars the way to work has to do with it, so that the one stands for the other.
+
+    It holds the work; or the work has it, or what is in it, in a variable; or the work's own code
+    names it.
+    """
+    if any(one is guard.value for owner in owners for one in owner.chain):
+        return True
+    contents = [guard.value, *_contents(guard.value)]
+    if any(work.has(one) for one in contents):
+        return True
+    name = (guard.place.name, *guard.place.attributes)[-1]
+    return any(
+        code.co_filename == starter.code.co_filename and name in (*code.co_names, *code.co_freevars)
+        for code in work.codes
+    )
+
+
+def _contents(value: Any) -> Iterator[Any]:
+    if is_a(value, dict):
+        yield from tuple(dict.values(value))
+    elif is_a(value, list | set | deque):
+        kind = next(kind for kind in _STORES if is_a(value, kind))
+        yield from tuple(kind.__iter__(value))

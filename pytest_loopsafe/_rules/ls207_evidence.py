@@ -1,0 +1,205 @@
+"""The evidence for LS207: whether something still relies on work that went down with its loop.
+
+What nobody asked for again is not missed. So a later loop of the same pass key must have run, and
+what counts in it is, the best first:
+
+1.  Something was handed to the dead work: an item in a queue that nobody else reads, an event that
+    nobody else waits for.
+2.  The function that had started it ran again and started nothing: exact from CPython 3.12 on
+    (`pytest_loopsafe._probes.reruns`). Of the functions that ran one within the other it is the
+    innermost one which ran again that had the choice. What it looks at before it comes to the
+    call, and bars the way now, stands for the dead work, if it is a flag (only asked, and written)
+    or has to do with the work; an entry of a cache, which is read, stands for itself.
+3.  A global of the user's refers to the dead work itself.
+
+Where only a function further out ran again, which had reasons of its own (``if first:``), it is not
+decidable: a warning, and nothing where the function that starts the task asks the kept one first
+(``task.done()``), for it would have started another. On 3.11 it is not known what ran again: there
+what any of the functions looks at counts.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, NamedTuple
+
+from pytest_loopsafe._graph import guards
+from pytest_loopsafe._graph.guards import Starter
+from pytest_loopsafe._graph.owners import Owner
+from pytest_loopsafe._graph.reliance import Surroundings, is_linked
+from pytest_loopsafe._graph.view import Graph
+from pytest_loopsafe._probes.reruns import Reruns
+from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.rules import Severity
+from pytest_loopsafe._words.stacks import Frame, is_library
+
+_MAX_SEARCHES = 5
+"""For each code: a search costs milliseconds, and a server may have a task for each connection."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What went down with its loop.
+
+    Attributes:
+        who: what it is called in a report.
+        code: what it ran.
+        loop: its loop.
+        frames: where it was, or where it was started.
+        chain: the user's functions that were running when it was started, the innermost first.
+        task: itself.
+        bearer: the object that it worked for.
+        around: what it had to do with.
+        kind: ``pending``, ``cancelled`` by the code itself, or a ``timer``.
+    """
+
+    who: str
+    code: CodeType
+    loop: LoopInfo
+    frames: tuple[Frame, ...]
+    chain: tuple[Starter, ...]
+    task: weakref.ref[Any] | None = None
+    bearer: weakref.ref[Any] | None = None
+    around: Surroundings = field(default_factory=Surroundings)
+    kind: str = "pending"
+
+
+class Verdict(NamedTuple):
+    """What it is worth, what still stands for the work, and the loop that handed it something."""
+
+    severity: Severity
+    owner: str | None = None
+    handed: LoopInfo | None = None
+
+
+class Evidence:
+    """Judges what is lost, at one moment when all rests.
+
+    Args:
+        graph: who holds what.
+        reruns: what ran again.
+    """
+
+    def __init__(self, graph: Graph, reruns: Reruns) -> None:
+        self._graph = graph
+        self._reruns = reruns
+        self._searches: Counter[int] = Counter()
+
+    def of(self, lost: Lost) -> Verdict | None:
+        """Where nothing like it was started again; None where nobody has asked for it."""
+        task = lost.task() if lost.task is not None else None
+        chain, ran = lost.chain, self._ran_again(lost)
+        if chain and ran == len(chain):
+            return None
+        if ran is None and self._would_restart(chain[:1], task):
+            return None
+        choosing = chain if ran is None else chain[ran : ran + 1]
+        if lost.kind == "cancelled":  # ended in order: missed where the one who chose looks at it
+            return self._of_kept(choosing[:1], task, lost) if not ran else None
+        skipped = chain if ran is None else chain[:ran]
+        cache = guards.cache_of(skipped)
+        if cache is not None:
+            return Verdict(Severity.ERROR, cache)
+        owners = self._owners(task, lost)
+        is_barred = False
+        for starter in choosing:
+            for guard in self._guards(starter, lost):
+                is_its = guard.is_flag or is_linked(guard, starter, lost.around, owners)
+                if guard.is_set and is_its:
+                    return Verdict(Severity.ERROR, guard.path)
+                is_barred = True  # by what stands for itself, or by nothing to do
+        if lost.kind == "timer" or (is_library(lost.code.co_filename) and not owners):
+            return None
+        if is_barred:
+            return Verdict(Severity.WARNING)
+        return self._of_owners(lost, ran, skipped, owners)
+
+    def of_its_object(self, lost: Lost) -> Verdict | None:
+        """Where the like was started for others: what keeps it from coming back for its object."""
+        bearer = lost.bearer() if lost.bearer is not None else None
+        if bearer is None or not lost.chain:
+            return None
+        starter, task = lost.chain[0], lost.task() if lost.task is not None else None
+        ran = self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
+        if ran is not None and ran <= lost.loop.number:
+            return None
+        if ran is None and guards.asks(starter, task, (bearer,)):
+            return None
+        for guard in guards.guards_of(starter, (bearer,), self._graph.single_path):
+            if guard.is_set and guard.place.scope == "local":
+                return Verdict(Severity.ERROR, self._graph.single_path(bearer))
+        return None
+
+    def _ran_again(self, lost: Lost) -> int | None:
+        """Which function ran again, the innermost; their number for none, None if nobody saw."""
+        for index, starter in enumerate(lost.chain):
+            last = self._reruns.last(starter.code, lost.loop.pass_key)
+            if last is None:
+                return None
+            if last > lost.loop.number:
+                return index
+        return len(lost.chain)
+
+    def _ran_for(self, starter: Starter, lost: Lost) -> bool:
+        """Whether it may be for the same object that a function ran again."""
+        bearer = starter.bearer() if starter.bearer is not None else None
+        if bearer is None:
+            return True
+        last = self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
+        return last is None or last > lost.loop.number
+
+    def _guards(self, starter: Starter, lost: Lost) -> list[guards.Guard]:
+        bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+        return list(guards.guards_of(starter, bearers, self._graph.single_path))
+
+    def _would_restart(self, chain: Sequence[Starter], task: Any) -> bool:
+        """Whether one of these asks the task itself before it starts another."""
+        return task is not None and any(
+            guards.asks(starter, task, _bearers(starter)) for starter in chain
+        )
+
+    def _of_kept(self, choosing: Sequence[Starter], task: Any, lost: Lost) -> Verdict | None:
+        """A variable has the cancelled task, and its starter takes that for a living one."""
+        for starter in choosing:
+            for guard in self._guards(starter, lost):
+                if guard.value is task:
+                    return Verdict(Severity.ERROR, guard.path)
+        return None
+
+    def _of_owners(
+        self, lost: Lost, ran: int | None, skipped: Sequence[Starter], owners: list[Owner]
+    ) -> Verdict | None:
+        """What barred the way is not known, and a global may still refer to the work."""
+        owner = next((one.path for one in owners if not _is_record(one.path)), None)
+        chain = lost.chain
+        if ran is None:
+            is_certain = all(map(guards.is_unconditional, chain[1:]))  # then the first ran again
+        elif ran:
+            if self._would_restart(skipped, lost.task() if lost.task is not None else None):
+                return None
+            is_certain = guards.is_unconditional(chain[ran])
+        else:
+            is_certain = not chain or self._ran_for(chain[0], lost)
+        is_error = is_certain and owner is not None
+        return Verdict(Severity.ERROR if is_error else Severity.WARNING, owner)
+
+    def _owners(self, task: Any, lost: Lost) -> list[Owner]:
+        """How globals of the user's reach the task itself."""
+        self._searches[id(lost.code)] += 1
+        if task is None or self._searches[id(lost.code)] > _MAX_SEARCHES:
+            return []
+        return [one for one in self._graph.owners(task) if one.own and not one.hidden]
+
+
+def _bearers(starter: Starter) -> tuple[Any, ...]:
+    bearer = starter.bearer() if starter.bearer is not None else None
+    return () if bearer is None else (bearer,)
+
+
+def _is_record(path: str) -> bool:
+    """Whether what is there is an entry among others: a list of all that was started."""
+    return path.endswith(("]", ">"))

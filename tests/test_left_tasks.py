@@ -1,0 +1,57 @@
+"""LS301: the tasks by which a test framework runs tests are nobody's to end; all others are."""
+
+from importlib.util import find_spec
+
+import pytest
+
+STRICT = ("--loopsafe", "-o", "loopsafe_strict=true", "-p", "no:cacheprovider")
+
+
+@pytest.mark.skipif(find_spec("anyio") is None, reason="needs anyio")
+def test_anyios_plugin_keeps_a_task_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import asyncio
+        import anyio
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.fixture
+        async def number():
+            yield 1
+
+        @pytest.mark.anyio
+        async def test_leaves_nothing(number):
+            await anyio.sleep(0)
+
+        @pytest.mark.anyio
+        async def test_leaves_one():
+            asyncio.create_task(anyio.sleep(60))
+            await anyio.sleep(0)
+    """)
+    result = pytester.runpytest(*STRICT, "-p", "anyio", "-p", "no:asyncio")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*LS301*", "*of sleep() was still pending*"])
+    result.stdout.no_fnmatch_line("*_run_tests_and_fixtures() was still pending*")
+
+
+def test_a_task_of_a_librarys_callback_is_told(pytester: pytest.Pytester) -> None:
+    """No code of the user's is on the stack when it is made, and it is not the framework's."""
+    pytester.makepyfile("""
+        import asyncio
+        import unittest
+
+        class Tests(unittest.IsolatedAsyncioTestCase):
+            async def test_nothing(self):
+                await asyncio.sleep(0)
+
+            async def test_leaves_one(self):
+                asyncio.get_running_loop().call_soon(asyncio.ensure_future, asyncio.sleep(60))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+    """)
+    result = pytester.runpytest(*STRICT)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*of sleep() was still pending*"])
