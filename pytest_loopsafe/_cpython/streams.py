@@ -1,0 +1,56 @@
+"""Streams: what every read goes through, and where a stream waits.
+
+``StreamReader.read()`` and the like wait in ``_wait_for_data()`` where there is nothing to read,
+and call ``_maybe_resume_transport()`` once they have it (``asyncio/streams.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pytest_loopsafe._cpython.loops import running
+from pytest_loopsafe._cpython.topic import Topic
+from pytest_loopsafe._cpython.trial import trial_loop
+
+STREAM_READ = (asyncio.StreamReader, "_maybe_resume_transport")
+"""What every read of a stream calls once it has data, whether it had to wait or not."""
+
+_WAITS = frozenset({"StreamReader._wait_for_data", "StreamWriter.drain"})
+
+
+def waits_on_stream(function: str) -> bool:
+    """Whether a function of asyncio's, by its qualified name, waits to read, or to write on."""
+    return function in _WAITS
+
+
+def _sees_reads() -> bool:
+    owner, name = STREAM_READ
+    calls: list[Any] = []
+    kind: Any = type("Reader", (owner,), {name: lambda self: calls.append(self)})
+    with trial_loop() as loop, running(loop):
+        reader = kind(loop=loop)
+        reader.feed_data(b"some")
+        reading = reader.read(4)
+        try:
+            reading.send(None)
+        except StopIteration as result:
+            return calls == [reader] and result.value == b"some" and hasattr(*STREAM_READ)
+        reading.close()
+    return False
+
+
+def _sees_waits() -> bool:
+    with trial_loop() as loop:
+        with running(loop):
+            reading: Any = asyncio.StreamReader(loop=loop).read(4)
+            reading.send(None)
+            function = reading.cr_await.cr_code.co_qualname
+            reading.close()
+        return waits_on_stream(function)
+
+
+TOPICS = (
+    Topic("what is read from a stream", ("LS104", "LS105", "LS402"), _sees_reads),
+    Topic("where a stream waits", ("LS402",), _sees_waits),
+)
