@@ -1,5 +1,6 @@
 """An interpreter that changes what is private of asyncio is told which rules are blind on it."""
 
+import ast
 import asyncio
 import gc
 import json
@@ -57,7 +58,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_force_close": "LS401",
     "_fut_waiter": "",
     "_get_loop": "LS102",
-    "_get_running_loop": "LS101 LS102 LS103 LS104 LS105",
+    "_get_running_loop": "LS101 LS102 LS103 LS104 LS105 LS106 LS108",
     "_getters": "LS201 LS208",
     "_lock": PRIMITIVE_BOUND,
     "_loop": f"{PRIMITIVE_BOUND} {CONNECTION_OPEN} {CONNECTION_DRIVEN} LS207 LS301 LS306",
@@ -70,7 +71,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_scheduled": "LS105 LS201 LS207",
     "_scheduled_tasks": "LS207",
     "_selector": "",
-    "_set_running_loop": "LS101 LS102 LS103 LS104 LS105 LS108",
+    "_set_running_loop": "LS101 LS102 LS103 LS104 LS105 LS106 LS108",
     "_sock": CONNECTION_OPEN,
     "_source_traceback": "",
     "_ssl_protocol": CONNECTION_OPEN,
@@ -170,6 +171,28 @@ def test_topics_name_rules_that_there_are() -> None:
     assert {code for topic in _cpython.TOPICS for code in topic.blinds} <= known
     names = [topic.name for topic in _cpython.TOPICS]
     assert len(set(names)) == len(names)
+
+
+def test_a_rule_that_asks_a_topic_is_blind_without_it() -> None:
+    topic_of = {
+        name: module.TOPICS
+        for module in vars(_cpython).values()
+        if hasattr(module, "TOPICS")
+        for name, thing in vars(module).items()
+        if getattr(thing, "__module__", module.__name__) == module.__name__
+    }
+    for detector in rules.discover():
+        path = Path(sys.modules[detector.__module__].__file__ or "")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            asks = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_cpython"
+            if asks and node.attr not in OF_ALL:
+                blinded = {code for topic in topic_of[node.attr] for code in topic.blinds}
+                mine = {rule.code for rule in detector.rules}
+                assert mine & blinded, f"{path.name}: {node.attr}"
+
+
+OF_ALL = {"BaseEventLoop", "coroutine_code", "current_task", "get_running_loop"}
+"""What needs nothing private, or what nobody can do without."""
 
 
 # -- what a run says -----------------------------------------------------------------------

@@ -167,7 +167,11 @@ def _shows_descriptors() -> bool:
 
 
 TOPICS = (
-    Topic("which loop runs", ("LS101", "LS102", "LS103", "LS104", "LS105"), _tells_what_runs),
+    Topic(
+        "which loop runs",
+        ("LS101", "LS102", "LS103", "LS104", "LS105", "LS106", "LS108"),
+        _tells_what_runs,
+    ),
     Topic("which thread runs a loop", ("LS105", "LS106"), _tells_threads),
     Topic("what a closed loop refuses", ("LS103", "LS303"), _meets_refusals),
     Topic("how a loop's address is taken", ("LS204",), _makes_blanks),
