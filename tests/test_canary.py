@@ -41,7 +41,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_SelectorTransport": CONNECTION_MADE,
     "_UnixReadPipeTransport": CONNECTION_MADE,
     "_UnixWritePipeTransport": f"{CONNECTION_MADE} {CONNECTION_DRIVEN}",
-    "_abort": "LS401",
+    "_abort": "LS401 LS402",
     "_all_tasks": "LS207",
     "_asyncgen_finalizer_hook": "LS201 LS302",
     "_asyncgen_firstiter_hook": "LS201 LS302",
@@ -55,7 +55,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_debug": "",
     "_ensure_future": "LS101",
     "_finished": PRIMITIVE_BOUND,
-    "_force_close": "LS401",
+    "_force_close": "LS401 LS402",
     "_fut_waiter": "",
     "_get_loop": "LS102",
     "_get_running_loop": "LS101 LS102 LS103 LS104 LS105 LS106 LS108",
@@ -80,7 +80,6 @@ BLIND_WITHOUT: dict[str, str] = {
     "_unfinished_tasks": "LS102 LS107",
     "_value": "LS106 LS208",
     "_wait": "LS108",
-    "_wait_for_data": "LS402",
     "_waiters": "LS201 LS208",
 }
 """The private names that the room reads, and who is blind where asyncio calls them otherwise."""

@@ -77,7 +77,7 @@ from pytest_loopsafe._cpython.primitives import (
 from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_loop
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import CALLBACK_BEGINS, awaited_future, step_error, step_type
-from pytest_loopsafe._cpython.streams import STREAM_READ, waits_on_stream
+from pytest_loopsafe._cpython.streams import STREAM_READ
 from pytest_loopsafe._cpython.tasks import (
     ENSURE_FUTURE,
     HAND_OVERS,
@@ -161,7 +161,6 @@ __all__ = [
     "transport_classes",
     "transport_loop",
     "transport_writers",
-    "waits_on_stream",
     "watched_descriptors",
     "would_wait",
 ]

@@ -1,7 +1,7 @@
-"""Streams: what every read goes through, and where a stream waits.
+"""Streams: what every read goes through.
 
-``StreamReader.read()`` and the like wait in ``_wait_for_data()`` where there is nothing to read,
-and call ``_maybe_resume_transport()`` once they have it (``asyncio/streams.py``).
+``StreamReader.read()`` and the like call ``_maybe_resume_transport()`` once they have data
+(``asyncio/streams.py``).
 """
 
 from __future__ import annotations
@@ -15,13 +15,6 @@ from pytest_loopsafe._cpython.trial import trial_loop
 
 STREAM_READ = (asyncio.StreamReader, "_maybe_resume_transport")
 """What every read of a stream calls once it has data, whether it had to wait or not."""
-
-_WAITS = frozenset({"StreamReader._wait_for_data", "StreamWriter.drain"})
-
-
-def waits_on_stream(function: str) -> bool:
-    """Whether a function of asyncio's, by its qualified name, waits to read, or to write on."""
-    return function in _WAITS
 
 
 def _sees_reads() -> bool:
@@ -40,17 +33,4 @@ def _sees_reads() -> bool:
     return False
 
 
-def _sees_waits() -> bool:
-    with trial_loop() as loop:
-        with running(loop):
-            reading: Any = asyncio.StreamReader(loop=loop).read(4)
-            reading.send(None)
-            function = reading.cr_await.cr_code.co_qualname
-            reading.close()
-        return waits_on_stream(function)
-
-
-TOPICS = (
-    Topic("what is read from a stream", ("LS104", "LS105", "LS402"), _sees_reads),
-    Topic("where a stream waits", ("LS402",), _sees_waits),
-)
+TOPICS = (Topic("what is read from a stream", ("LS104", "LS105", "LS402"), _sees_reads),)

@@ -178,7 +178,7 @@ TOPICS = (
     Topic("what is sent through a connection", _DRIVEN, _each(_is_driven_in_sight, *_SENDING)),
     Topic("whether a connection is open", _OPEN, _each(_tells_open, *_PLAIN)),
     Topic("whether a TLS connection is open", _OPEN, _each(_tells_open, *_TLS)),
-    Topic("how a connection is closed", ("LS401",), _knows_closing),
+    Topic("how a connection is closed", ("LS401", "LS402"), _knows_closing),
     Topic(
         "the connections of Windows' proactor loop",
         tuple(sorted({*_OPEN, *_DRIVEN})),
