@@ -398,7 +398,7 @@ def test_without_its_detector_it_is_not(case: Case, monkeypatch: pytest.MonkeyPa
         kind for kind in detectors.discover() if case.code not in {rule.code for rule in kind.rules}
     )
     monkeypatch.setattr(watching, "discover", lambda: others)
-    monkeypatch.setattr(canary, "sing", lambda probes: None)  # it would rightly refuse to judge
+    monkeypatch.setattr(canary, "sing", lambda probes: ())  # it would rightly refuse to judge
     report = pytest_loopsafe.run(case.make(), check=False, **case.options)
     assert case.code not in {finding.code for finding in report.findings}
 

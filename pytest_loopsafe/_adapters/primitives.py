@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters.base import Adapter
 
 
@@ -16,7 +17,7 @@ class Gate(Adapter):
 
     async def probe(self, resource: Any) -> None:
         """Enter it from as many tasks as it takes for one to wait."""
-        entrants = getattr(resource, "_value", 1) + 1
+        entrants = max(_cpython.free_permits(resource), 1) + 1
 
         async def enter() -> None:
             async with resource:

@@ -121,18 +121,7 @@ def is_open(transport: Any) -> bool:
     """Whether a transport still has its socket or pipe: once its loop died, close() keeps it."""
     if not is_a(transport, asyncio.BaseTransport):
         return not transport.is_closing()
-    attributes = links.attributes(transport)
-    inner = attributes.get("_ssl_protocol")
-    if inner is not None:  # TLS: what counts is the connection below
-        transport = links.attributes(inner).get("_transport")
-        if transport is None:
-            return False
-        attributes = links.attributes(transport)
-    for name in ("_sock", "_pipe"):
-        if name in attributes:
-            held = attributes[name]
-            return held is not None and held.fileno() != -1
-    return not transport.is_closing()
+    return _cpython.holds_open(transport, links.attributes)
 
 
 def is_left(thing: Any) -> bool:

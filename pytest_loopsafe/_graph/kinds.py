@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from pytest_loopsafe._cpython import FUTURE_MARK
+
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
 
@@ -20,9 +22,7 @@ def is_a(thing: object, kinds: Any) -> bool:
 
 def is_future(thing: Any) -> bool:
     """`asyncio.isfuture`, of the object's own type, past any metaclass."""
-    return any(
-        vars(base).get("_asyncio_future_blocking") is not None for base in type.mro(type(thing))
-    )
+    return any(vars(base).get(FUTURE_MARK) is not None for base in type.mro(type(thing)))
 
 
 def module_of(kind: type) -> str:

@@ -29,6 +29,7 @@ from types import (
 )
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._words.stacks import local_variables
 
@@ -143,7 +144,7 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
     elif is_a(parent, GeneratorType | CoroutineType | AsyncGeneratorType):
         yield from _of_suspended(parent)
     elif is_a(parent, asyncio.Future):
-        yield from _of_future(parent)
+        yield from _cpython.future_parts(parent)
     elif is_a(parent, staticmethod | classmethod):
         yield parent.__func__, ".__func__"
     elif is_a(parent, type):
@@ -206,14 +207,6 @@ def _of_suspended(suspended: Any) -> Iterator[tuple[Any, str]]:
         inner = getattr(suspended, {"gi": "gi_yieldfrom"}.get(prefix, f"{prefix}_await"), None)
         if inner is not None:
             yield inner, f".{'gi_yieldfrom' if prefix == 'gi' else prefix + '_await'}"
-
-
-def _of_future(future: Any) -> Iterator[tuple[Any, str]]:
-    yield future.get_loop(), "._loop"
-    if is_a(future, asyncio.Task):
-        yield future.get_coro(), ".get_coro()"
-    for name in ("_callbacks", "_fut_waiter", "_result"):
-        yield getattr(future, name, None), f".{name}"
 
 
 def _variable(var: contextvars.ContextVar[Any]) -> str:

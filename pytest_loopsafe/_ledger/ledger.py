@@ -205,9 +205,9 @@ class Ledger:
 
 def _descriptor(thing: Any) -> tuple[int, int] | None:
     """The file descriptor of a connection, and the identity of what is behind it."""
-    sock = getattr(thing, "_sock", None)
+    held = _cpython.descriptor_of(thing)
     try:
-        number = sock.fileno() if sock is not None else -1
+        number = held.fileno() if held is not None else -1
         return (number, os.fstat(number).st_ino) if number >= 0 else None
-    except OSError:
+    except (OSError, ValueError):  # a pipe that was closed by somebody else
         return None

@@ -29,7 +29,9 @@ def makers_of(task: Any) -> tuple[Maker, ...]:
     given, as ``gather`` does on every version.
     """
     frames = live_frames()
-    begins = [n for n, frame in enumerate(frames) if frame.f_code.co_qualname == "Handle._run"]
+    begins = [
+        n for n, frame in enumerate(frames) if frame.f_code.co_qualname == _cpython.CALLBACK_BEGINS
+    ]
     frames = frames[begins[-1] if begins else 0 :]
     for _ in range(_WAITERS if task is not None else 0):
         task = _cpython.awaiter_of(task)

@@ -70,7 +70,7 @@ class ConnectionProbe:
 
         def build_del(original: Callable[..., Any]) -> Callable[..., Any]:
             def __del__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-                if getattr(self, "_sock", None) is not None or getattr(self, "_pipe", None):
+                if _cpython.descriptor_of(self) is not None:
                     emit(ConnectionDropped(self))
                 return original(self, *args, **kwargs)
 

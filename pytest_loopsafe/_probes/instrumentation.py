@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
 
-from pytest_loopsafe._cpython import BaseEventLoop, namespace_of
+from pytest_loopsafe._cpython import BaseEventLoop, Topic, namespace_of
 
 _HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: set for classes made by a class statement; Cython's are static."""
@@ -64,13 +64,19 @@ class Patches:
         self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
         self.steps = [0]
         """How often anything was scheduled on a loop; in a list, so that probes can share it."""
+        self.blind: tuple[Topic, ...] = ()
+        """What the canary did not see on this interpreter."""
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace ``owner.name`` by what `build` makes of the original.
 
         A function that two modules have is replaced by one and the same in both: pickle finds it by
         the name of its own module, and wants to find itself.
+
+        What this interpreter does not have is left alone: of that the canary tells.
         """
+        if not hasattr(owner, name):
+            return
         own = name in vars(owner)
         original = vars(owner)[name] if own else getattr(owner, name)
         if isinstance(owner, ModuleType) and id(original) in self._of_modules:
@@ -201,15 +207,18 @@ class Instrumentation:
 
     @contextmanager
     def armed(
-        self, probes: Iterable[Probe], observer: Observer, check: Callable[[Probes], None]
+        self,
+        probes: Iterable[Probe],
+        observer: Observer,
+        check: Callable[[Probes], tuple[Topic, ...]],
     ) -> Iterator[Patches]:
         """Deliver sightings to an observer for the length of a ``with`` block.
 
         Args:
             probes: what to install, if nothing is yet.
             observer: who is to receive the sightings.
-            check: called with the fresh patches before anything is watched; it raises if they
-                do not see what they must (the canary).
+            check: called with the fresh patches before anything is watched (the canary); it
+                returns what they do not see, and raises where that is too much.
         """
         with self._lock:
             if self._patches is None:
@@ -229,7 +238,9 @@ class Instrumentation:
                     self._patches = None
                     patches.restore()
 
-    def _install(self, probes: tuple[Probe, ...], check: Callable[[Probes], None]) -> None:
+    def _install(
+        self, probes: tuple[Probe, ...], check: Callable[[Probes], tuple[Topic, ...]]
+    ) -> None:
         patches = Patches()
         self._pid = os.getpid()
         if not self._hears_forks and hasattr(os, "register_at_fork"):
@@ -239,7 +250,7 @@ class Instrumentation:
             for probe in probes:
                 probe.install(patches, self._emit)
             patches.watch_new_loop_classes()
-            check(self)
+            patches.blind = check(self)
         except BaseException:
             patches.restore()
             raise

@@ -115,7 +115,7 @@ class TaskProbe:
                         if told.count <= TOLD:
                             emit(TaskStarted(self, code, coro, told.count == TOLD))
                 task = original(self, coro, **kwargs)
-                if own_debug and self._debug:
+                if own_debug and _cpython.in_debug(self):
                     _cpython.forget_hook(task)
                 return task
 
@@ -133,7 +133,7 @@ class TaskProbe:
                         told.count = 1
                         emit(TimerSet(self, code))
                 handle = original(self, when, callback, *args, **kwargs)
-                if own_debug and self._debug:
+                if own_debug and _cpython.in_debug(self):
                     _cpython.forget_hook(handle)
                 return handle
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._rules.ls401 import INHERITED_LOOP
 from pytest_loopsafe._rules.ls402 import SHARED_CONNECTION
@@ -19,8 +20,6 @@ _CONNECTIONS = (asyncio.BaseTransport, asyncio.StreamWriter, asyncio.StreamReade
 _IN_ONE_PROCESS = frozenset({"LS101", "LS102", "LS103", "LS104", "LS105", "LS108"})
 _LEFT_BEHIND = ("LS107", "LS2", "LS3")
 """What the parent is to be told of, if anybody: the child has copies, and leaves them alone."""
-
-_CLOSES = frozenset({"close", "abort", "_force_close", "_abort"})
 
 
 def as_inherited(observation: Observation) -> Observation | None:
@@ -58,9 +57,5 @@ def _only_closes(finding: Finding) -> bool:
     """Whether the parent's loop was called by a transport that was closed."""
     stack = finding.stacks[0].frames if finding.stacks else ()
     return any(
-        frame.library
-        and frame.file.rpartition("/")[2].endswith(("_events.py", "sslproto.py"))
-        and frame.function.rpartition(".")[2] in _CLOSES
-        and "Loop." not in frame.function
-        for frame in stack
+        frame.library and _cpython.closes_transport(frame.file, frame.function) for frame in stack
     )

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import BaseEventLoop
 
 _FEW, _MANY = 1_000, 20_000
@@ -101,8 +102,7 @@ def _placeholder_at(address: int, kind: Any, most: int) -> tuple[object | None, 
     """
     others: list[object] = []
     while len(others) < most:
-        placeholder = kind.__new__(kind)
-        placeholder._closed = True  # for BaseEventLoop.__del__
+        placeholder = _cpython.blank_loop(kind)
         if id(placeholder) == address:
             return placeholder, others
         others.append(placeholder)

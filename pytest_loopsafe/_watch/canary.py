@@ -2,15 +2,23 @@
 
 Whoever cannot see must not report that nothing is there. Each time the detectors arm, three tiny
 real hazards run on loops without a selector (some twenty microseconds, no file descriptor): a
-task that awaits another loop's future, a lock bound elsewhere, a call on a closed loop.
+task that awaits another loop's future, a lock bound elsewhere, a call on a closed loop. Without
+these three nothing can be called safe, and nothing is judged.
+
+What else is private of asyncio has a canary for each topic (`pytest_loopsafe._cpython`), sung once
+in each process. Where one falls silent its rules may miss something, and each report says so; the
+others still judge. Rejected: to refuse there too (one renamed class in a new CPython would take
+LS101 from everybody), and to drop what such rules find (what is seen was there).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import suppress
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._cpython import Topic
 from pytest_loopsafe._probes.births import LoopBorn
 from pytest_loopsafe._probes.instrumentation import Probes, Sighting
 from pytest_loopsafe._probes.primitives import PrimitiveRefused
@@ -45,8 +53,11 @@ _MUST_SEE: dict[type[Sighting], str] = {
 }
 
 
-def sing(probes: Probes) -> None:
+def sing(probes: Probes) -> tuple[Topic, ...]:
     """Run the hazards through freshly installed probes.
+
+    Returns:
+        The topics that are not seen on this interpreter.
 
     Raises:
         BlindError: when one of them was not seen; the message names it and the interpreter.
@@ -56,20 +67,35 @@ def sing(probes: Probes) -> None:
         try:
             _hazards()
         except Exception as error:
-            raise _blind(list(_MUST_SEE.values())) from error
-    missed = [words for kind, words in _MUST_SEE.items() if kind not in seen.kinds]
-    if missed:
-        raise _blind(missed)
+            raise _refusal(list(_MUST_SEE.values())) from error
+        missed = [words for kind, words in _MUST_SEE.items() if kind not in seen.kinds]
+        if missed:
+            raise _refusal(missed)
+        return _blind()
 
 
-def _blind(missed: list[str]) -> BlindError:
+_blind = functools.cache(_cpython.blind)
+"""Once in each process: the interpreter stays the same."""
+
+
+def note(topic: Topic) -> str:
+    """What a report says of a topic that is not seen."""
+    blinded = f"{', '.join(topic.blinds)} may miss hazards" if topic.blinds else "reports say less"
+    return f"cannot see {topic.name} on {_interpreter()}: {blinded}"
+
+
+def _refusal(missed: list[str]) -> BlindError:
+    return BlindError(
+        f"pytest-loopsafe cannot see {' or '.join(missed)} on {_interpreter()}, so it cannot call "
+        "any test loop-safe. Run these tests on an interpreter that it supports, or without it "
+        "(-p no:loopsafe)."
+    )
+
+
+def _interpreter() -> str:
     import platform  # slow to import, and needed only here
 
-    return BlindError(
-        f"pytest-loopsafe cannot see {' or '.join(missed)} on {platform.python_implementation()} "
-        f"{platform.python_version()}, so it cannot call any test loop-safe. Run these tests on an "
-        "interpreter that it supports, or without it (-p no:loopsafe)."
-    )
+    return f"{platform.python_implementation()} {platform.python_version()}"
 
 
 def _hazards() -> None:
@@ -79,13 +105,13 @@ def _hazards() -> None:
         lock = asyncio.Lock()
 
         async def bind() -> None:
-            lock._get_loop()  # type: ignore[attr-defined]
+            _cpython.bind(lock)
 
         async def stray() -> None:
             with suppress(RuntimeError):
                 await future
             with suppress(RuntimeError):
-                lock._get_loop()  # type: ignore[attr-defined]
+                _cpython.bind(lock)
 
         for loop, coroutine in ((home, bind()), (other, stray())):
             task = asyncio.Task(coroutine, loop=loop)

@@ -124,6 +124,7 @@ class Watch:
         self._is_idle = True  # nothing but lines of the log has been seen
         self._faults: list[str] = []
         self._faults_told = 0
+        self._blind: tuple[str, ...] = ()
 
     @contextmanager
     def armed(self) -> Iterator[Patches]:
@@ -135,6 +136,7 @@ class Watch:
         TERRITORY.prepare()  # whose file is whose is asked in hooks, where nothing may be read
         try:
             with PROCESS.armed(_probes(), self, canary.sing) as patches:
+                self._blind = tuple(map(canary.note, patches.blind))
                 yield patches
         finally:
             self._witness.stop()
@@ -233,7 +235,7 @@ class Watch:
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return (*self._faults, *self.graph.notes, *self.logs.notes())
+        return (*self._blind, *self._faults, *self.graph.notes, *self.logs.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._words.loops import LoopInfo
 
 
@@ -19,10 +20,9 @@ def name_future(future: Any) -> str:
     """``task 'Task-3' of worker()`` or ``a Future``, without calling anybody's ``repr``."""
     if isinstance(future, asyncio.Task):
         return f"task {future.get_name()!r} of {name_coroutine(future)}"
-    kind = type(future).__name__
-    if kind == "_GatheringFuture":
+    if _cpython.is_gathering(future):
         return "the future of a gather()"
-    return a(kind)
+    return a(type(future).__name__)
 
 
 def name_coroutine(task: Any) -> str:

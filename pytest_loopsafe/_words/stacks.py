@@ -175,7 +175,7 @@ def stack_here() -> tuple[Frame, ...]:
 
 def _task_begins(frames: tuple[Frame, ...]) -> int:
     for index in range(len(frames) - 1, -1, -1):
-        if frames[index].function == "Handle._run":
+        if frames[index].function == _cpython.CALLBACK_BEGINS:
             return index + 1
     return 0
 

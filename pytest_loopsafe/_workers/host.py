@@ -304,8 +304,7 @@ def _let_go_of_what_is_the_parents() -> None:
     given_up = {number for number, served in sockets.items() if served in serving}
     for loop in all_loops():
         if _cpython.loop_thread(loop) not in (None, threading.get_ident()):
-            selector = getattr(loop, "_selector", None)
-            given_up |= sockets.keys() & (getattr(selector, "get_map", dict)() or {}).keys()
+            given_up |= sockets.keys() & _cpython.watched_descriptors(loop)
     for one in gc.get_objects():
         if issubclass(type(one), subprocess.Popen):
             with suppress(AttributeError, ValueError):  # it was not started, or is closed

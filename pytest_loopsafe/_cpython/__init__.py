@@ -1,0 +1,188 @@
+"""All that is private of asyncio, in one room, by topic.
+
+Everything that this package knows of asyncio beyond its documentation is here. Read from the
+sources of CPython 3.11 to 3.15; each file names the functions it was read from. Each topic has a
+canary, a small piece of real asyncio, tried once in each process on the very interpreter that it
+runs on: where one is not as it should be, `blind` says so, and each report names the rules that may
+miss something.
+"""
+
+from __future__ import annotations
+
+from pytest_loopsafe._cpython import (
+    asyncgens,
+    debug,
+    futures,
+    handles,
+    loops,
+    primitives,
+    runners,
+    servers,
+    steps,
+    streams,
+    tasks,
+    transports,
+)
+from pytest_loopsafe._cpython.asyncgens import FINALIZER, FIRST_ITERATION, open_asyncgens
+from pytest_loopsafe._cpython.debug import (
+    forget_hook,
+    in_debug,
+    keeps_debug_traceback,
+    source_traceback,
+)
+from pytest_loopsafe._cpython.futures import (
+    FUTURE_MARK,
+    awaiter_of,
+    future_loop,
+    future_parts,
+    is_gathering,
+)
+from pytest_loopsafe._cpython.handles import (
+    due_timers,
+    is_due,
+    is_in_future,
+    is_stop,
+    is_waiting,
+    timer_callback,
+    timer_loop,
+)
+from pytest_loopsafe._cpython.loops import (
+    CLOSED_CHECK,
+    BaseEventLoop,
+    blank_loop,
+    forget_loops_of_parent,
+    get_running_loop,
+    loop_thread,
+    run_ready,
+    running,
+    set_running_loop,
+    shows_connections,
+    shows_kind,
+    watched_descriptors,
+)
+from pytest_loopsafe._cpython.modules import namespace_of
+from pytest_loopsafe._cpython.primitives import (
+    BINDING,
+    INTERNALS,
+    QUEUE_ITEMS,
+    ContextManagerMixin,
+    LoopBoundMixin,
+    bind,
+    bound_loop,
+    free_permits,
+    in_use,
+    is_awaited,
+    permits_of,
+    would_wait,
+)
+from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_loop
+from pytest_loopsafe._cpython.servers import Server
+from pytest_loopsafe._cpython.steps import CALLBACK_BEGINS, awaited_future, step_error, step_type
+from pytest_loopsafe._cpython.streams import STREAM_READ
+from pytest_loopsafe._cpython.tasks import (
+    ENSURE_FUTURE,
+    HAND_OVERS,
+    WAIT,
+    cancelled_tasks,
+    coroutine_code,
+    current_task,
+)
+from pytest_loopsafe._cpython.topic import Topic
+from pytest_loopsafe._cpython.transports import (
+    closes_transport,
+    descriptor_of,
+    holds_open,
+    transport_classes,
+    transport_loop,
+    transport_writers,
+)
+
+__all__ = [
+    "BINDING",
+    "CALLBACK_BEGINS",
+    "CLOSED_CHECK",
+    "ENSURE_FUTURE",
+    "FINALIZER",
+    "FIRST_ITERATION",
+    "FUTURE_MARK",
+    "HAND_OVERS",
+    "INTERNALS",
+    "LOOP_SETTERS",
+    "QUEUE_ITEMS",
+    "STREAM_READ",
+    "TOPICS",
+    "WAIT",
+    "BaseEventLoop",
+    "ContextManagerMixin",
+    "LoopBoundMixin",
+    "Server",
+    "Topic",
+    "awaited_future",
+    "awaiter_of",
+    "bind",
+    "blank_loop",
+    "blind",
+    "bound_loop",
+    "cancelled_tasks",
+    "closes_transport",
+    "coroutine_code",
+    "current_task",
+    "descriptor_of",
+    "due_timers",
+    "forget_hook",
+    "forget_loops_of_parent",
+    "free_permits",
+    "future_loop",
+    "future_parts",
+    "get_running_loop",
+    "holds_open",
+    "in_debug",
+    "in_use",
+    "is_awaited",
+    "is_due",
+    "is_gathering",
+    "is_in_future",
+    "is_stop",
+    "is_waiting",
+    "keeps_debug_traceback",
+    "loop_thread",
+    "namespace_of",
+    "open_asyncgens",
+    "permits_of",
+    "run_ready",
+    "runner_loop",
+    "running",
+    "set_running_loop",
+    "shows_connections",
+    "shows_kind",
+    "source_traceback",
+    "step_error",
+    "step_type",
+    "timer_callback",
+    "timer_loop",
+    "transport_classes",
+    "transport_loop",
+    "transport_writers",
+    "watched_descriptors",
+    "would_wait",
+]
+
+TOPICS: tuple[Topic, ...] = (
+    *loops.TOPICS,
+    *steps.TOPICS,
+    *futures.TOPICS,
+    *tasks.TOPICS,
+    *handles.TOPICS,
+    *primitives.TOPICS,
+    *transports.TOPICS,
+    *streams.TOPICS,
+    *servers.TOPICS,
+    *asyncgens.TOPICS,
+    *runners.TOPICS,
+    *debug.TOPICS,
+)
+
+
+def blind() -> tuple[Topic, ...]:
+    """The topics that are not on this interpreter what they should be."""
+    return tuple(topic for topic in TOPICS if not topic.is_seen())

@@ -1,0 +1,183 @@
+"""A real loop to try things on, and real transports, without a socket: for the canaries.
+
+It is asyncio's own selector loop on a selector that watches nothing. What a canary wants made is
+made through the documented methods (``create_connection(sock=...)``), by the code that makes it for
+everybody. Rejected: a socketpair and a real selector, since a test may count descriptors, or forbid
+sockets, and is not to know that anybody looked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import selectors
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_loopsafe._cpython.loops import BaseEventLoop, running
+from pytest_loopsafe._cpython.topic import find
+
+_SelectorLoop: Any = find("unix_events", "_UnixSelectorEventLoop", None) or find(
+    "selector_events", "BaseSelectorEventLoop", BaseEventLoop
+)
+_ROUNDS = 200
+_numbers = itertools.count(1 << 20)
+"""Numbers that no descriptor has; they are never shown to the operating system."""
+
+
+class NoSelector(selectors.BaseSelector):
+    """Watches nothing. Where nothing can happen any more it says so, and does not wait for it."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+        self._rounds = 0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Nothing is ready, ever."""
+        self._rounds += 1
+        if timeout is None or self._rounds > _ROUNDS:
+            raise RuntimeError("the loop waits for what will never come")
+        return []
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Note that a loop watches this."""
+        key = self._keys[fileobj] = selectors.SelectorKey(fileobj, fileobj, events, data)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Forget it."""
+        return self._keys.pop(fileobj)
+
+    def get_map(self) -> dict[Any, selectors.SelectorKey]:
+        """What is watched."""
+        return self._keys
+
+
+class NoSocket:
+    """What a transport needs of a socket: a peer that takes everything and says nothing."""
+
+    family, proto = socket.AF_UNIX if hasattr(socket, "AF_UNIX") else -1, 0
+
+    def __init__(self, kind: int = socket.SOCK_STREAM) -> None:
+        self.type = kind
+        self._number = next(_numbers)
+
+    def fileno(self) -> int:
+        """A number that no descriptor has; -1 once it is closed."""
+        return self._number
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def getsockname(self) -> str:
+        """It has no name."""
+        return ""
+
+    getpeername = getsockname
+
+    def listen(self, backlog: int) -> None:
+        """Nobody will call."""
+
+    def send(self, data: bytes) -> int:
+        """All of it is taken."""
+        return len(data)
+
+    def close(self) -> None:
+        """From here on it is closed."""
+        self._number = -1
+
+
+class _TrialLoop(_SelectorLoop):  # type: ignore[misc]
+    """Without the pair of sockets by which other threads wake a loop, and without a line of log.
+
+    What the constructors of selector loops do besides is done here.
+    """
+
+    def __init__(self) -> None:
+        BaseEventLoop.__init__(self)
+        self.set_debug(False)
+        self._selector = NoSelector()
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, Any] = {}
+
+    def _close_self_pipe(self) -> None:
+        return
+
+    def _write_to_self(self) -> None:
+        return
+
+    def turn(self) -> None:
+        """Run what is scheduled."""
+        self.run_until_complete(asyncio.sleep(0))
+
+    def settle(self) -> None:
+        """Run until all is done that a canary has begun: more than enough, and an end."""
+        for _ in range(5):
+            self.turn()
+
+
+@contextmanager
+def trial_loop() -> Iterator[Any]:
+    """A loop that can be run, also inside a running one; closed at the end of the block."""
+    with running(None):
+        loop = _TrialLoop()
+        try:
+            yield loop
+        finally:
+            loop.close()
+
+
+def stream(loop: Any) -> Any:
+    connecting = loop.create_connection(asyncio.Protocol, sock=NoSocket())
+    return loop.run_until_complete(connecting)[0]
+
+
+def datagrams(loop: Any) -> Any:
+    sock = NoSocket(socket.SOCK_DGRAM)
+    connecting = loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+    return loop.run_until_complete(connecting)[0]
+
+
+def tls(loop: Any) -> Any:
+    """A TLS transport in the middle of its handshake."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    transport = loop._make_ssl_transport(
+        NoSocket(), asyncio.Protocol(), context, server_hostname="localhost"
+    )
+    loop.turn()
+    return transport
+
+
+def _device(mode: str) -> Any:
+    """What a pipe's transport takes for a pipe, and what costs one descriptor for a moment."""
+    return open(os.devnull, mode, buffering=0)  # the transport closes it
+
+
+def pipe_to_read(loop: Any) -> Any:
+    connecting = loop.connect_read_pipe(asyncio.Protocol, _device("rb"))
+    return loop.run_until_complete(connecting)[0]
+
+
+def pipe_to_write(loop: Any) -> Any:
+    connecting = loop.connect_write_pipe(asyncio.BaseProtocol, _device("wb"))
+    return loop.run_until_complete(connecting)[0]
+
+
+@contextmanager
+def made(make: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+    """A transport and its loop; both are closed at the end of the block."""
+    with trial_loop() as loop:
+        transport = make(loop)
+        try:
+            yield transport, loop
+        finally:
+            if not transport.is_closing():
+                getattr(transport, "abort", transport.close)()  # what only reads has no abort()
+            loop.turn()
