@@ -16,9 +16,7 @@ level by level. Both are bounded by counts: a busy machine gives the same answer
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
-import threading
 from collections.abc import Iterable
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from pytest_loopsafe._cpython import namespace_of
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
 from pytest_loopsafe._graph.referrers import Referrers
+from pytest_loopsafe._graph.threads import by_thread_name, held_by_threads, thread_locals
 from pytest_loopsafe._words.stacks import is_library, is_own, local_variables, module_file
 
 _MAX_OWNERS = 8
@@ -198,7 +197,7 @@ class OwnerSearch:
         held = {index for _, index in found}
         bare = [index for index in level if type(nodes[index]) is dict and index not in held]
         if bare and read:
-            found += _thread_locals({id(nodes[index]): index for index in bare})
+            found += thread_locals({id(nodes[index]): index for index in bare})
         return found
 
     def _hidden(self, nodes: list[Any], towards: list[int], index: int) -> list[Owner]:
@@ -210,7 +209,7 @@ class OwnerSearch:
                     if value is one:
                         root = _Root(f"{_name_of(var)}.get()", own=True)
                         return [self._owner(root, chain[position:])]
-        for name, frame, variable in _held_by_threads(node):
+        for name, frame, variable in held_by_threads(node, NOT_OWNERS):
             code = frame.f_code
             text = f"<thread {name!r}, in {code.co_qualname}()>.{variable}"
             return [self._owner(_Root(text, not is_library(code.co_filename)), chain)]
@@ -225,7 +224,7 @@ class OwnerSearch:
         if not root.subject and is_a(chain[0], dict | type):  # a module or a class: its name
             position = 2 if type(chain[0]) is dict else 3
             begin = links.write(chain[:position], root.text, self._name_loop)
-        return Owner(_readable(path), root.text, begin, root.own, root.subject, root.hidden, chain)
+        return Owner(_shortened(path), root.text, begin, root.own, root.subject, root.hidden, chain)
 
 
 def _modules() -> list[tuple[str, ModuleType]]:
@@ -297,28 +296,6 @@ def _is_for_the_test(thing: Any) -> bool:
     return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
 
 
-def _thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
-    """The ``threading.local`` objects that own one of the wanted dictionaries in this thread.
-
-    Only those whose dictionary can be read without running code. It reads the whole heap, so it
-    is asked only for dictionaries that nothing else holds.
-
-    Args:
-        wanted: indexes of nodes, by the ``id()`` of the dictionary.
-    """
-    return [
-        (one, wanted[id(links.own_dict(one))])
-        for one in gc.get_objects()
-        if _is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
-    ]
-
-
-def _is_plain_local(kind: type) -> bool:
-    return issubclass(kind, threading.local) and all(
-        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
-    )
-
-
 def _held_by_c(node: Any) -> bool:
     """Whether nothing but C code can be what keeps an object alive.
 
@@ -347,37 +324,7 @@ def _name_of(var: ContextVar[Any]) -> str:
     return f"<ContextVar {var.name!r}>"
 
 
-def _held_by_threads(node: Any) -> list[tuple[str, FrameType, str]]:
-    """Where other threads' running functions hold an object in a local variable.
-
-    No generator, and this thread's own frame is left out: it would hold itself, and through its
-    variables the object, until the next collection.
-    """
-    found: list[tuple[str, FrameType, str]] = []
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident(), None)
-    for ident, frame in frames.items():
-        current: FrameType | None = frame
-        while current is not None:
-            if current.f_globals.get("__name__", "").partition(".")[0] in NOT_OWNERS:
-                break
-            found += [
-                (names.get(ident, str(ident)), current, variable)
-                for variable, value in local_variables(current).items()
-                if value is node
-            ]
-            current = current.f_back
-    return found
-
-
-def _readable(path: str) -> str:
-    """Threads are found under their number in ``threading._active``: say which thread it is."""
+def _shortened(path: str) -> str:
     if len(path) > _LONGEST_PATH:
         path = f"{path[: _LONGEST_PATH * 2 // 3]} … {path[-_LONGEST_PATH // 3 :]}"
-    prefix = "threading._active["
-    if not path.startswith(prefix):
-        return path
-    number, _, rest = path[len(prefix) :].partition("]")
-    names = {str(thread.ident): thread.name for thread in threading.enumerate()}
-    return f"<thread {names.get(number, number)!r}>{rest}"
+    return by_thread_name(path)

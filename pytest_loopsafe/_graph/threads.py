@@ -1,0 +1,72 @@
+"""What threads hold: their local variables, their ``threading.local`` data."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe._graph import links
+from pytest_loopsafe._words.stacks import local_variables
+
+
+def thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
+    """The ``threading.local`` objects that own one of the wanted dictionaries in this thread.
+
+    Only those whose dictionary can be read without running code. It reads the whole heap, so it
+    is asked only for dictionaries that nothing else holds.
+
+    Args:
+        wanted: indexes of nodes, by the ``id()`` of the dictionary.
+    """
+    return [
+        (one, wanted[id(links.own_dict(one))])
+        for one in gc.get_objects()
+        if _is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
+    ]
+
+
+def _is_plain_local(kind: type) -> bool:
+    return issubclass(kind, threading.local) and all(
+        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
+    )
+
+
+def held_by_threads(node: Any, passing: tuple[str, ...]) -> list[tuple[str, FrameType, str]]:
+    """Where other threads' running functions hold an object in a local variable.
+
+    No generator, and this thread's own frame is left out: it would hold itself, and through its
+    variables the object, until the next collection.
+
+    Args:
+        node: the object.
+        passing: packages whose functions hold things for the test's sake only.
+    """
+    found: list[tuple[str, FrameType, str]] = []
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)
+    for ident, frame in frames.items():
+        current: FrameType | None = frame
+        while current is not None:
+            if current.f_globals.get("__name__", "").partition(".")[0] in passing:
+                break
+            found += [
+                (names.get(ident, str(ident)), current, variable)
+                for variable, value in local_variables(current).items()
+                if value is node
+            ]
+            current = current.f_back
+    return found
+
+
+def by_thread_name(path: str) -> str:
+    """Threads are found under their number in ``threading._active``: say which thread it is."""
+    prefix = "threading._active["
+    if not path.startswith(prefix):
+        return path
+    number, _, rest = path[len(prefix) :].partition("]")
+    names = {str(thread.ident): thread.name for thread in threading.enumerate()}
+    return f"<thread {names.get(number, number)!r}>{rest}"
