@@ -1,0 +1,184 @@
+"""Whether the tests notice a changed rule: ``make mutants``.
+
+Changes one line of a rule, or of the evidence it rests on, in a copy of the project, and runs the
+tests that specify it: a comparison turned round, ``and`` for ``or``, a ``not`` left out, a condition
+that always or never holds. A change that no test notices is printed. The sample is drawn from a
+seed, so that one run can be compared with the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MUTATED = ("_rules", "_ledger", "_graph")
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "_rules/ls207": ("test_lost_background", "test_detectors"),
+    "_rules/ls102": ("test_detectors", "test_shared_primitives"),
+    "_rules/ls107": ("test_detectors", "test_shared_primitives"),
+    "_rules/ls103": ("test_detectors", "test_other_threads", "test_swallowing"),
+    "_rules/ls105": ("test_other_threads", "test_detectors"),
+    "_rules/ls106": ("test_hang",),
+    "_rules/ls203": ("test_rival_connections", "test_detectors"),
+    "_rules/ls208": ("test_replaced_locks", "test_detectors"),
+    "_rules/ls302": ("test_asyncgens", "test_detectors"),
+    "_rules/ls4": ("test_forks",),
+    "_rules/inherited": ("test_forks",),
+    "_ledger": ("test_rival_connections", "test_ledger", "test_detectors"),
+    "_graph/owners": ("test_owners",),
+    "_graph/threads": ("test_owners",),
+    "_graph/referrers": ("test_referrers", "test_owners"),
+    "_graph": ("test_owners", "test_lost_background", "test_detectors"),
+}
+"""The tests that specify a file, by the beginning of its path; else `EVERY_RULE`."""
+
+EVERY_RULE = ("test_detectors", "test_suspicious")
+
+_OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed place of one file."""
+
+    path: Path
+    line: int
+    what: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.what}"
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What a node can be changed to, each with words for it."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        changed = copy.deepcopy(node)
+        changed.ops = [_OPPOSITE[type(node.ops[0])]()]
+        yield f"{ast.unparse(node)} -> {ast.unparse(changed)}", changed
+    elif isinstance(node, ast.BoolOp):
+        changed = copy.deepcopy(node)
+        changed.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield f"{ast.unparse(node)} -> {ast.unparse(changed)}", changed
+        fewer = copy.deepcopy(node)
+        fewer.values = fewer.values[1:]
+        yield f"{ast.unparse(node)} -> without the first", fewer
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield f"{ast.unparse(node)} -> without not", node.operand
+    elif isinstance(node, ast.If):
+        for value in (True, False):
+            changed = copy.deepcopy(node)
+            changed.test = ast.Constant(value)
+            yield f"if {ast.unparse(node.test)} -> if {value}", changed
+
+
+def mutants(path: Path) -> list[Mutant]:
+    """All changes of one file."""
+    source = path.read_text()
+    tree = ast.parse(source)
+    found: list[Mutant] = []
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            children = value if isinstance(value, list) else [value]
+            for index, child in enumerate(children):
+                if not isinstance(child, ast.AST):
+                    continue
+                for what, changed in _changes(child):
+                    ast.copy_location(changed, child)
+                    if isinstance(value, list):
+                        value[index] = changed
+                    else:
+                        setattr(parent, name, changed)
+                    text = ast.unparse(ast.fix_missing_locations(tree))
+                    found.append(Mutant(path, getattr(child, "lineno", 0), what, text))
+                    if isinstance(value, list):
+                        value[index] = child
+                    else:
+                        setattr(parent, name, child)
+    return found
+
+
+def tests_of(path: Path) -> list[str]:
+    """The test files that specify a file of the package."""
+    name = path.relative_to(ROOT / "pytest_loopsafe").with_suffix("").as_posix()
+    begins = [one for one in TESTS if name.startswith(one)]
+    names = TESTS[max(begins, key=len)] if begins else EVERY_RULE
+    return [f"tests/{one}.py" for one in names if (ROOT / "tests" / f"{one}.py").exists()]
+
+
+def survives(mutant: Mutant, clone: Path) -> bool:
+    """Whether no test notices a change."""
+    target = clone / mutant.path.relative_to(ROOT)
+    original = target.read_text()
+    target.write_text(mutant.source)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    try:
+        ended = subprocess.run(
+            [*command, *tests_of(mutant.path)],
+            cwd=clone,
+            env={**os.environ, "PYTHONPATH": str(clone)},
+            capture_output=True,
+            timeout=600,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False  # a hang is noticed
+    finally:
+        target.write_text(original)
+    return ended.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=40, help="how many changes to try")
+    parser.add_argument("--seed", type=int, default=1, help="which sample")
+    parser.add_argument("files", nargs="*", help="parts of paths, such as ls208")
+    options = parser.parse_args()
+    package = ROOT / "pytest_loopsafe"
+    paths = [path for room in MUTATED for path in sorted((package / room).glob("*.py"))]
+    wanted = [
+        path
+        for path in paths
+        if not options.files or any(one in path.as_posix() for one in options.files)
+    ]
+    everything = [mutant for path in wanted for mutant in mutants(path)]
+    chosen = random.Random(options.seed)
+    sample = chosen.sample(everything, min(options.number, len(everything)))
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "project"
+        skipped = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "docs")
+        shutil.copytree(ROOT, clone, ignore=skipped)
+        for mutant in sample:
+            if survives(mutant, clone):
+                survivors += 1
+                print(f"not noticed: {mutant}", flush=True)
+    print(f"{survivors} of {len(sample)} changes are noticed by no test ({len(everything)} in all)")
+    return 0 if survivors * 10 <= len(sample) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
