@@ -500,6 +500,32 @@ def test_one_for_each_thread_is_safe(kind: Kind, schedule: str) -> None:
     assert [one.error for one in report.passes if one.error] == []
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shared", [True, False], ids=["one client", "one for each loop"])
+@pytest.mark.parametrize("kind", [OfRedis, OfHttp], indirect=True)
+def test_a_client_left_open_is_stale_where_loops_that_lived_at_once_shared_it(
+    kind: Kind, shared: bool
+) -> None:
+    """Each loop has a connection of its own in it, so nothing has crossed yet."""
+    clients: list[Any] = []
+    everybody = threading.Barrier(2)
+
+    async def body() -> None:
+        if everybody.wait(LONG) == 0 or not shared:
+            own = await kind.make()
+            clients.append(own)
+        everybody.wait(LONG)
+        client = clients[0] if shared else own
+        first = asyncio.create_task(kind.use(client))
+        await asyncio.to_thread(everybody.wait, LONG)
+        await first
+
+    report = run(body, schedule="concurrent", loops=2, timeout=2.0)
+    assert bool({one.code for one in report.errors}) is shared
+    if {one.code for one in report.errors} == {"LS201"}:
+        assert "used the same client" in report.errors[0].message
+
+
 def test_no_detector_is_switched_off_where_many_loops_live_at_once(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
