@@ -1,9 +1,9 @@
 """Whether the tests notice a changed rule: ``make mutants``.
 
 Changes one line of a rule, or of the evidence it rests on, in a copy of the project, and runs the
-tests that specify it: a comparison turned round, ``and`` for ``or``, a ``not`` left out, a condition
-that always or never holds. A change that no test notices is printed. The sample is drawn from a
-seed, so that one run can be compared with the next.
+tests that specify it: a comparison turned round, ``and`` for ``or``, a ``not`` left out, a
+condition that always or never holds. A change that no test notices is printed. The sample is drawn
+from a seed, so that one run can be compared with the next.
 """
 
 from __future__ import annotations

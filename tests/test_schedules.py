@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import sys
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,29 @@ def test_uvloop_is_watched_and_left_as_it_was() -> None:
     report = pytest_loopsafe.run(own_id, loop_factory=uvloop.new_event_loop)
     assert [loop.kind for loop in report.loops] == ["uvloop.Loop"] * 3
     assert dict(vars(uvloop.Loop)) == before
+
+
+@pytest.mark.parametrize("schedule", ["consecutive", "threads", "concurrent"])
+@pytest.mark.parametrize("kind", ["own", "uvloop"])
+def test_each_class_of_loops_is_covered_once_however_many_there_are(
+    kind: str, schedule: str
+) -> None:
+    depths = []
+
+    class Own(asyncio.SelectorEventLoop):
+        def call_soon(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+            return super().call_soon(*args, **kwargs)
+
+    async def body() -> None:
+        found, depth = vars(cls)["call_soon"], 0
+        while (found := getattr(found, "__wrapped__", None)) is not None:
+            depth += 1
+        depths.append(depth)
+
+    cls = Own if kind == "own" else pytest.importorskip("uvloop").Loop
+    pytest_loopsafe.run(body, loop_factory=cls, loops=1)
+    pytest_loopsafe.run(body, loop_factory=cls, schedule=schedule)
+    assert depths == depths[:1] * 4
 
 
 def test_code_that_makes_uvloops_itself_is_watched() -> None:

@@ -235,6 +235,23 @@ class Graph:
             return False in answers and True not in answers
         return bindings.speaks_for_itself(thing) or True not in answers
 
+    def other_user(
+        self, chain: Sequence[Any], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.AbstractEventLoop | None:
+        """A loop that has things of its own in the client that an owner's chain leads through.
+
+        It is one client, not several in a container: what is known of its library says so.
+        """
+        client = next((one for one in chain if self.adapters.of(one) is not None), None)
+        if client is None:
+            return None
+        found = (
+            one.loop
+            for one, _ in bindings.bindings_within(client, self.adapters.is_closed)
+            if one.loop is not loop
+        )
+        return next(found, None)
+
     def dead_loops(self) -> list[asyncio.AbstractEventLoop]:
         """The closed loops of this watch that still exist, oldest first."""
         dead = [

@@ -106,8 +106,12 @@ class Patches:
                 uvloop's does from its compiled base.
             foreign_only: leave asyncio's own loops, and classes derived from them, alone.
         """
+        covered: set[type] = set()
 
         def patch(cls: type) -> None:
+            if cls in covered:  # known already, and one more of its loops was made
+                return
+            covered.add(cls)
             foreign = not issubclass(cls, BaseEventLoop)
             if foreign_only and not foreign:
                 return

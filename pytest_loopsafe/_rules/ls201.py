@@ -4,7 +4,8 @@ Evidence: a loop is closed and still exists after a collection, so something hol
 bound to it and matters to another loop (an open connection, a pending future, a client that is
 not closed) has a slot by the user's own names, and a later loop ran what this one had run and
 found it there. Holding the *last* loop is what a correct client does that looks at the loop when
-it is used next.
+it is used next. Of loops that lived at the same time none is later: there it is stale in a client
+that another of them has used as well.
 
 What is in an entry of its own loop is no use to others; what is finished (a process that has
 exited, a stopped server, a closed client) is not stale; a timer that would only take away the
@@ -55,8 +56,10 @@ class StaleResource(Detector):
         judged = 0
         for loop in dead:
             info = self.loops.of(loop)
-            later = self.loops.rerun_since(info) if info.number not in spared else None
-            if later is not None and judged < _MAX_LOOPS:
+            if info.number in spared or judged >= _MAX_LOOPS:
+                continue
+            later = self.loops.rerun_since(info)
+            if later is not None or self.loops.lived_beside(info):
                 judged += 1
                 yield from self._judge(
                     loop, info, later, dead, thorough=isinstance(sighting, RunEnded)
@@ -66,7 +69,7 @@ class StaleResource(Detector):
         self,
         loop: asyncio.AbstractEventLoop,
         info: LoopInfo,
-        later: LoopInfo,
+        later: LoopInfo | None,
         dead: list[Any],
         *,
         thorough: bool,
@@ -85,19 +88,26 @@ class StaleResource(Detector):
         for owner in owners:
             if owner.hidden or in_own_slot((*owner.chain, loop), loop):
                 continue
-            if self.graph.is_stale(owner.chain):
-                self.graph.tell_of(owner.place)
-                yield self._stale(owner, info, later)
+            if not self.graph.is_stale(owner.chain):
+                continue
+            user, did = later, "ran the same code"
+            if user is None:
+                beside = self.graph.other_user(owner.chain, loop)
+                if beside is None:
+                    continue
+                user, did = self.loops.of(beside), "used the same client"
+            self.graph.tell_of(owner.place)
+            yield self._stale(owner, info, user, did)
 
-    def _stale(self, owner: Owner, info: LoopInfo, later: LoopInfo) -> Observation:
+    def _stale(self, owner: Owner, info: LoopInfo, user: LoopInfo, did: str) -> Observation:
         return Observation(
             Finding(
                 STALE,
                 f"{name_thing(owner.chain[-1])} is still bound to {name_loop(info, 'closed')}, "
-                f"although {later} ran the same code",
-                later,
+                f"although {user} {did}",
+                user,
                 info,
-                loop_births(info, later),
+                loop_births(info, user),
                 STALE.remedy,
                 home_state="closed",
                 owner=self.graph.readable(owner),

@@ -39,8 +39,8 @@ def run(
             one: each pass is one call, and the loops that it makes itself are watched.
         *args: passed on to `func`.
         loops: how many passes.
-        schedule: how the loops follow one another: ``consecutive``, ``recycled``, ``persistent``
-            or ``fork``.
+        schedule: how the loops follow one another: ``consecutive``, ``recycled``, ``persistent``,
+            ``threads``, ``concurrent`` or ``fork``.
         concurrency: how many calls are gathered in each pass (async functions only).
         timeout: seconds that one pass may take before it is ended and reported as LS106.
         strict: count warnings as errors.

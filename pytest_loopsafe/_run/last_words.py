@@ -40,6 +40,7 @@ def exit_guarded(last_word: Callable[[int], None]) -> Iterator[None]:
         finally:  # whatever becomes of it
             original(status)
 
+    _exit.__module__ = "os"  # and not posix, where pickle would find the original
     os._exit = _exit
     try:
         yield

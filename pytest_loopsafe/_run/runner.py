@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import inspect
-import os
-import sys
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from dataclasses import replace
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -24,11 +21,10 @@ from pytest_loopsafe._run import schedules
 from pytest_loopsafe._run.forking import ForkedPasses, require_fork
 from pytest_loopsafe._run.last_words import exit_guarded, to_stderr
 from pytest_loopsafe._run.parcels import ChildPass
+from pytest_loopsafe._run.tracebacks import hide_scaffolding, release_locals
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._watch.watch import Watch
-from pytest_loopsafe._words.findings import error_chain
 from pytest_loopsafe._words.settings import Settings, SettingsError
-from pytest_loopsafe._words.stacks import is_own
 
 
 def is_async(func: Callable[..., Any]) -> bool:
@@ -85,7 +81,7 @@ class LoopRun:
             adapters=adapters,
         )
         self.loops = self._watch.loops
-        self._late: PassTimedOut | None = None
+        self._late: list[PassTimedOut] = []
         self._forks: ForkedPasses | None = None
         if settings.schedule == "fork":
             require_fork()
@@ -117,20 +113,22 @@ class LoopRun:
         outcomes, settings = self._outcomes, self._settings
         schedule = schedules.make(settings, own_loops=self._async)
         self._schedule_notes = schedule.notes
-        dog = self._watchdog(self._final_word)
+        dogs = functools.partial(self._watchdog, self._final_word)
+        dog = dogs(0)
         try:
             with ExitStack() as stack:
                 patches = stack.enter_context(self._watch.armed())
                 stack.enter_context(exit_guarded(self._exits))
                 held = stack.enter_context(ExitStack())
                 held.enter_context(schedule.running(patches))
-                for number in range(1, settings.loops + 1):
+                for numbers in schedule.rounds(settings.loops):
                     if self._forks is not None:
+                        (number,) = numbers
                         body = functools.partial(self._pass_in_child, number, schedule)
                         outcomes.append(self._forks.run(number, body))
                         dog.expired = self._forks.expired
                     else:
-                        outcomes.append(self._pass(number, schedule, dog))
+                        outcomes += self._round(numbers, schedule, dog, dogs)
                     if dog.expired:
                         break  # another pass would most likely hang as long again
                 self._let_go(held, dog)
@@ -154,53 +152,86 @@ class LoopRun:
 
     def _pass_in_child(self, number: int, schedule: schedules.Schedule) -> ChildPass:
         """A pass that is the only one of its process."""
-        dog = self._watchdog(self._childs_last_word)
+        dogs = functools.partial(self._watchdog, self._childs_last_word)
+        dog = dogs(number)
         try:
-            outcome, ends_run = self._pass(number, schedule, dog), False
+            (outcome,), ends_run = self._round([number], schedule, dog, dogs), False
         except BaseException as error:  # noqa: BLE001 - the parent raises it as itself
-            _hide_scaffolding(error)
+            hide_scaffolding(error)
             outcome, ends_run = PassOutcome(number, error=error), True
         self._watch.end_run()
         return ChildPass(outcome, dog.expired, ends_run)
 
-    def _watchdog(self, last_word: Callable[[str], None]) -> Watchdog:
-        dog = Watchdog(self._settings.timeout, self._timed_out, last_word)
-        dog.running_loops = self._running_loops  # type: ignore[method-assign]
+    def _watchdog(self, last_word: Callable[[str], None], number: int) -> Watchdog:
+        """One for a pass, and for the thread that this is called in."""
+        timed_out = functools.partial(self._timed_out, number)
+        dog = Watchdog(self._settings.timeout, timed_out, last_word)
+        dog.running_loops = functools.partial(  # type: ignore[method-assign]
+            self._running_loops, threading.current_thread().name
+        )
         return dog
 
-    def _pass(self, number: int, schedule: schedules.Schedule, dog: Watchdog) -> PassOutcome:
-        self._number = number
+    def _round(
+        self,
+        numbers: Sequence[int],
+        schedule: schedules.Schedule,
+        dog: Watchdog,
+        dogs: Callable[[int], Watchdog],
+    ) -> list[PassOutcome]:
+        """Passes that run at the same time, mostly one alone; judged when all of them have ended.
+
+        Raises:
+            BaseException: what ends the run, the first pass's first.
+        """
+        ended: list[_Ended] = []
+        try:
+            ended += schedule.perform(
+                [functools.partial(self._pass, number, schedule, dogs) for number in numbers],
+                self._cancel_all,
+            )
+            for one in ended:
+                if one.ends_run is not None:
+                    raise one.ends_run
+            return [one.outcome for one in ended]
+        finally:
+            dog.expired = any(one.expired for one in ended)
+            errors = [error for one in ended for error in one.errors]
+            with dog.cleaning_up():
+                self._judge_hang()
+                if numbers[-1] < self._settings.loops:
+                    for raised in errors:
+                        release_locals(raised)
+                    schedule.between()  # first: what is judged below takes memory
+                self._watch.end_pass(*errors)
+
+    def _pass(
+        self, number: int, schedule: schedules.Schedule, dogs: Callable[[int], Watchdog]
+    ) -> _Ended:
+        """One pass, in the thread that is to have it; nothing is raised."""
         self._watch.begin_pass(number)
+        dog = dogs(number)
         errors: tuple[BaseException, ...] = ()
         try:
-            with dog.watching():
-                value = schedule.run(self._coroutine) if self._async else self._func()
-            if not self._async:
+            limit = functools.partial(_limited, dog)
+            if self._async:
+                value = schedule.run(self._coroutine, limit)
+            else:
+                value = schedule.call(self._func, limit)
                 _refuse_coroutine(value)
             if self._settings.concurrency > 1:
                 errors = tuple(one for one in value if isinstance(one, BaseException))
-            if dog.expired:
-                return PassOutcome(number, error=self._too_late(number))
-            return PassOutcome(number, value, errors[0] if errors else None)
-        except (Exception, asyncio.CancelledError, PassAborted) as error:
-            if isinstance(error, schedules.LoopFactoryError):
-                raise
+            outcome = PassOutcome(number, value, errors[0] if errors else None)
+        except BaseException as error:  # noqa: BLE001 - raised again once the pass is judged
             errors = (error,)
-            _hide_scaffolding(error)
-            if dog.expired:
-                return PassOutcome(number, error=self._too_late(number))
-            return PassOutcome(number, error=error)
-        except BaseException as error:
-            errors = (error,)
-            raise
-        finally:
-            with dog.cleaning_up():
-                self._judge_hang()
-                if number < self._settings.loops:
-                    for raised in errors:
-                        _release_locals(raised)
-                    schedule.between()  # first: what is judged below takes memory
-                self._watch.end_pass(*errors)
+            outcome = PassOutcome(number, error=error)
+            if isinstance(error, schedules.LoopFactoryError) or not isinstance(
+                error, Exception | asyncio.CancelledError | PassAborted
+            ):
+                return _Ended(outcome, errors, dog.expired, error)
+            hide_scaffolding(error)
+        if dog.expired:
+            outcome = PassOutcome(number, error=self._too_late(number))
+        return _Ended(outcome, errors, dog.expired)
 
     def _let_go(self, held: ExitStack, dog: Watchdog) -> None:
         """End what the schedule held for all passes; a loop's end can hang like a pass."""
@@ -227,21 +258,32 @@ class LoopRun:
     def _too_late(self, number: int) -> TimeoutError:
         return TimeoutError(f"pass {number} did not finish in {self._settings.timeout:g} s")
 
-    def _timed_out(self, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None) -> None:
-        self._late = PassTimedOut.noted(self._number, self._settings.timeout, loop, frame)
+    def _timed_out(
+        self, number: int, loop: asyncio.AbstractEventLoop | None, frame: FrameType | None
+    ) -> None:
+        self._late.append(PassTimedOut.noted(number, self._settings.timeout, loop, frame))
 
     def _judge_hang(self) -> None:
         """Judge what was noted when the time was up, now that the pass rests or nothing does."""
-        late, self._late = self._late, None
-        if late is not None:
-            self._watch.observe(late)
+        late, self._late = self._late, []
+        for one in late:
+            self.loops.begin_pass(one.number)  # of this thread, for as long as that is judged
+            self._watch.observe(one)
 
     def _end_pass(self, *errors: BaseException) -> None:
         self._judge_hang()
         self._watch.end_pass(*errors)
 
-    def _running_loops(self) -> list[asyncio.AbstractEventLoop]:
-        return [loop for loop in self._watch.loops.alive() if loop.is_running()]
+    def _running_loops(self, thread: str) -> list[asyncio.AbstractEventLoop]:
+        """The loops that run now, the thread's own first: not every loop tells who runs it."""
+        running = [loop for loop in self.loops.alive() if loop.is_running()]
+        return sorted(running, key=lambda loop: self.loops.of(loop).thread != thread)
+
+    def _cancel_all(self) -> None:
+        """Hasten the end of passes in other threads, as Ctrl-C does for ``asyncio.run()``."""
+        for loop in self._running_loops(""):
+            with suppress(RuntimeError):  # closed in this very moment
+                loop.call_soon_threadsafe(_cancel_tasks_of, loop)
 
     def _final_word(self, text: str) -> None:
         self._end_pass()
@@ -254,8 +296,41 @@ class LoopRun:
     def _exits(self, status: int) -> None:
         self._final_word(
             f"pytest-loopsafe: the code under test called os._exit({status!r}) in pass "
-            f"{self._number}; the process ends here."
+            f"{self.loops.pass_number}; the process ends here."
         )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A pass that has ended, and is not yet judged.
+
+    Attributes:
+        outcome: how it ended.
+        errors: what left it, and each of its calls.
+        expired: whether its time was up.
+        ends_run: what is to end the whole run: KeyboardInterrupt, one of pytest's outcomes.
+    """
+
+    outcome: PassOutcome
+    errors: tuple[BaseException, ...]
+    expired: bool
+    ends_run: BaseException | None = None
+
+
+@contextmanager
+def _limited(dog: Watchdog) -> Iterator[None]:
+    """Limit one of several stretches of a pass: it is out of time where one of them was."""
+    expired = dog.expired
+    try:
+        with dog.watching():
+            yield
+    finally:
+        dog.expired |= expired
+
+
+def _cancel_tasks_of(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def _refuse_coroutine(value: object) -> None:
@@ -266,64 +341,3 @@ def _refuse_coroutine(value: object) -> None:
             f"the function returned the coroutine {value.__qualname__}() and did not run it: make "
             "it `async def`, or have its decorator keep it one (inspect.markcoroutinefunction)"
         )
-
-
-def _hide_scaffolding(error: BaseException) -> None:
-    """Cut our frames and asyncio's off the head of a traceback: it then begins with the code."""
-    trace = error.__traceback__
-    while trace is not None and _is_scaffolding(trace.tb_frame):
-        trace = trace.tb_next
-    if trace is not None:
-        error.__traceback__ = trace
-
-
-def _is_scaffolding(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    return is_own(file) or file.startswith(os.path.dirname(asyncio.__file__))
-
-
-def _release_locals(error: BaseException) -> None:
-    """Clear the finished frames of an error that is kept while another pass runs.
-
-    Their locals hold clients and loops of the pass that ended. In production nobody keeps them,
-    and a loop kept alive cannot give its ``id()`` to the next one.
-    """
-    chains: list[list[FrameType]] = []
-    for link in error_chain(error):
-        trace = link.__traceback__
-        while trace is not None:
-            # And the frames that called it, which no traceback lists: run_until_complete's, the
-            # loop's own.
-            frame: FrameType | None = trace.tb_frame
-            chains.append([])
-            while frame is not None:
-                chains[-1].append(frame)
-                frame = frame.f_back
-            trace = trace.tb_next
-    alive = _suspended({frame for chain in chains for frame in chain})
-    for chain in chains:
-        for frame in chain:
-            if frame in alive:
-                continue
-            try:
-                frame.clear()
-            except RuntimeError:  # it still runs, and so does all that called it
-                break
-
-
-def _suspended(frames: set[FrameType]) -> set[FrameType]:
-    """Those of coroutines and generators that have caught the error, and live on.
-
-    From 3.13 on ``clear()`` refuses them. Before that it ends them, with GeneratorExit.
-    """
-    flags = CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
-    candidates = [frame for frame in frames if frame.f_code.co_flags & flags]
-    if sys.version_info >= (3, 13) or not candidates:
-        return set()
-    return {
-        frame
-        for one in gc.get_referrers(*candidates)
-        if isinstance(one, CoroutineType | GeneratorType | AsyncGeneratorType)
-        for frame in candidates
-        if frame in (getattr(one, f"{prefix}_frame", None) for prefix in ("cr", "gi", "ag"))
-    }

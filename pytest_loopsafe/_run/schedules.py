@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 from pytest_loopsafe._probes.instrumentation import Patches
 from pytest_loopsafe._run import addresses
+from pytest_loopsafe._run.threads import Rendezvous, in_threads
 from pytest_loopsafe._words.settings import LoopFactory, Settings, SettingsError
+
+T = TypeVar("T")
+Limit = Callable[[], AbstractContextManager[None]]
+"""Limits the time of a ``with`` block: all of a pass but its waiting for other passes."""
 
 
 class LoopFactoryError(SettingsError):
@@ -20,9 +26,29 @@ class LoopFactoryError(SettingsError):
 class Schedule(ABC):
     """Runs one coroutine after another, each in the loop whose turn it is."""
 
+    def rounds(self, passes: int) -> Iterable[Sequence[int]]:
+        """The numbers of the passes, those together that run at the same time."""
+        return ([number] for number in range(1, passes + 1))
+
+    def perform(
+        self, attempts: Sequence[Callable[[], T]], interrupted: Callable[[], None]
+    ) -> list[T]:
+        """Make the passes of a round, each in the thread that is to have it.
+
+        Args:
+            attempts: one call for each pass.
+            interrupted: hastens their end when this thread is interrupted and they run elsewhere.
+        """
+        return [attempt() for attempt in attempts]
+
     @abstractmethod
-    def run(self, make: Callable[[], Any]) -> Any:
+    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """Run the coroutine that `make` returns, as one pass."""
+
+    def call(self, func: Callable[[], T], limit: Limit) -> T:
+        """Call a sync function, as one pass."""
+        with limit():
+            return func()
 
     @contextmanager
     def running(self, patches: Patches) -> Iterator[None]:
@@ -66,10 +92,10 @@ class Consecutive(Schedule):
 
         return new_event_loop
 
-    def run(self, make: Callable[[], Any]) -> Any:
+    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """One ``asyncio.run()``."""
         factory = self._checked_factory if self._factory is not None else None
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with limit(), asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(make())
 
     def between(self) -> None:
@@ -105,16 +131,87 @@ class Persistent(Schedule):
                 patches.cover(type(self._runner.get_loop()))
             yield
 
-    def run(self, make: Callable[[], Any]) -> Any:
+    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """One ``run_until_complete`` in the one loop."""
         assert self._runner is not None
-        return self._runner.run(make())
+        with limit():
+            return self._runner.run(make())
+
+
+class Threads(Consecutive):
+    """``asyncio.run()`` after ``asyncio.run()``, each in a new thread that ends with it."""
+
+    def perform(
+        self, attempts: Sequence[Callable[[], T]], interrupted: Callable[[], None]
+    ) -> list[T]:
+        """Each in a thread of its own."""
+        return in_threads(attempts, interrupted=interrupted)
+
+
+class Concurrent(Schedule):
+    """One ``asyncio.run()`` in each of several threads, at the same time.
+
+    All loops are there before the first coroutine begins, and are open until the last has ended,
+    so that none takes another's ``id()``. No shorter turns for the threads meanwhile
+    (``sys.setswitchinterval``): measured, it does not make short passes meet more often, and
+    those that wait for anything real meet as it is.
+    """
+
+    def __init__(self, factory: LoopFactory | None) -> None:
+        self._factory = checked(factory) if factory is not None else None
+        self._making = threading.Lock()
+        self._cover: Callable[[type], None] = lambda kind: None
+        self._start = self._finish = Rendezvous(0)
+
+    def rounds(self, passes: int) -> Iterable[Sequence[int]]:
+        """All of them at once."""
+        return [range(1, passes + 1)]
+
+    @contextmanager
+    def running(self, patches: Patches) -> Iterator[None]:
+        """Cover the classes of loops that a factory makes."""
+        self._cover = patches.cover
+        yield
+
+    def perform(
+        self, attempts: Sequence[Callable[[], T]], interrupted: Callable[[], None]
+    ) -> list[T]:
+        """Each in a thread of its own, released together."""
+        self._start, self._finish = points = Rendezvous(len(attempts)), Rendezvous(len(attempts))
+        return in_threads(attempts, points=points, interrupted=interrupted)
+
+    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
+        """One ``asyncio.run()``, which waits twice: as it begins, and before its loop ends."""
+        factory = self._covered_factory if self._factory is not None else None
+        runner = asyncio.Runner(loop_factory=factory)
+        runner.get_loop()
+        self._start.wait()
+        try:
+            with limit():
+                return runner.run(make())
+        finally:
+            self._finish.wait()
+            with limit():
+                runner.close()
+
+    def call(self, func: Callable[[], T], limit: Limit) -> T:
+        """One call, when all threads are there."""
+        self._start.wait()
+        with limit():
+            return func()
+
+    def _covered_factory(self) -> asyncio.AbstractEventLoop:
+        assert self._factory is not None
+        with self._making:
+            loop = self._factory()
+            self._cover(type(loop))
+        return loop
 
 
 class NoLoop(Schedule):
     """The code makes all its loops itself, and how they follow one another is its own affair."""
 
-    def run(self, make: Callable[[], Any]) -> Any:
+    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """Never called: sync code is called as it is."""
         raise AssertionError("sync code runs no coroutine of ours")
 
@@ -147,6 +244,7 @@ def checked(factory: LoopFactory) -> LoopFactory:
 _PLANS: dict[str, Callable[[int], bool | None]] = {
     "consecutive": addresses.alternate,
     "recycled": addresses.always,
+    "threads": addresses.alternate,
     "fork": addresses.never_mind,  # each loop is the first of its process
 }
 
@@ -160,9 +258,12 @@ def make(settings: Settings, *, own_loops: bool) -> Schedule:
     """
     if settings.schedule == "persistent":
         return Persistent(settings.loop_factory) if own_loops else NoLoop()
-    plan = _PLANS[settings.schedule]
-    if settings.schedule == "consecutive" and settings.loops < 3:
+    if settings.schedule == "concurrent":
+        return Concurrent(settings.loop_factory)
+    plan = addresses.always if settings.recycle else _PLANS[settings.schedule]
+    if plan is addresses.alternate and settings.loops < 3:
         plan = addresses.never_mind
     if plan is not addresses.never_mind:
         addresses.settle_layout()
-    return Consecutive(settings.loop_factory, plan)
+    kind = Threads if settings.schedule == "threads" else Consecutive
+    return kind(settings.loop_factory, plan)

@@ -197,6 +197,20 @@ class LoopRegistry:
                     return later
         return None
 
+    def lived_beside(self, info: LoopInfo) -> bool:
+        """Whether another loop was there at the same time as one that is closed."""
+        with self._lock:
+            own = self._entries.get(info.number)
+            if own is None:
+                return False
+            return any(
+                entry is not own
+                and entry.info.number < own.closed_before
+                and (not entry.closed or info.number < entry.closed_before)
+                for entry in self._entries.values()
+                if entry.info.number > 0
+            )
+
     def named(self, thing: Any) -> str | None:
         """``loop 1`` for a loop, ``id of loop 1`` for the ``id()`` of one, None for all else."""
         if issubclass(type(thing), asyncio.AbstractEventLoop):  # never ask a proxy

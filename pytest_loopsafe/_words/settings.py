@@ -16,6 +16,8 @@ SCHEDULES: dict[str, str] = {
     "consecutive": "asyncio.run() after asyncio.run()",
     "recycled": "as consecutive, and each loop takes its predecessor's id()",
     "persistent": "one loop, run_until_complete() for each pass",
+    "threads": "as consecutive, each pass in a new thread",
+    "concurrent": "all passes at once, each with a loop in a thread of its own",
     "fork": "as consecutive, each pass in a forked child of its own, from the same state",
 }
 """The schedules by name, each with what it means."""
@@ -39,6 +41,8 @@ class Settings:
         strict: count warnings as errors.
         ignore: rules to leave out.
         loop_factory: makes each loop; None for asyncio's own.
+        recycle: whether each loop takes its predecessor's ``id()``, in whichever thread; no user
+            sets it, for that is the schedule ``recycled``.
     """
 
     loops: int = 3
@@ -48,6 +52,7 @@ class Settings:
     strict: bool = False
     ignore: tuple[Ignore, ...] = ()
     loop_factory: LoopFactory | None = None
+    recycle: bool = False
 
     @classmethod
     def checked(

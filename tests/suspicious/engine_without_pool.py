@@ -6,6 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+NOT_IN_LOOPS_AT_ONCE = "SQLAlchemy guards an engine's first connection with one asyncio.Lock"
+
 engine = create_async_engine("sqlite+aiosqlite://", poolclass=NullPool)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+NOT_IN_LOOPS_AT_ONCE = "all that live then may be the first, and contend for one lock"
+
 
 class Registry:
     def __init__(self):
