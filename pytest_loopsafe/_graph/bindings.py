@@ -81,6 +81,8 @@ def _is_live(thing: Any, loop: asyncio.AbstractEventLoop, closed: Closed) -> boo
     attributes = links.attributes(thing)
     if any(attributes.get(name) is True for name in ("_closed", "closed", "_is_closed")):
         return False
+    if any(is_a(one, asyncio.Task) and one.cancelled() for one in attributes.values()):
+        return True  # its own task went down with the loop, and it goes on as if it had it
     pending, seen = deque([thing]), {id(thing)}
     while pending and len(seen) < _MAX_PARTS:
         for held in _insides(pending.popleft()):
