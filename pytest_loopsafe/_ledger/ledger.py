@@ -64,6 +64,10 @@ class Ledger:
         self.fates: tuple[Fate, ...] = ()
         self.ended: tuple[Batch, ...] = ()
 
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self._by_id) + sum(len(one.records) for one in self._batches.values())
+
     # -- while code runs -----------------------------------------------------------------------
 
     def take(self, sighting: Sighting) -> None:
