@@ -466,10 +466,12 @@ def test_loading_it_imports_next_to_nothing(
     assert {name for name in loaded if name.startswith("pytest_loopsafe")} <= {
         "pytest_loopsafe",
         "pytest_loopsafe.plugin",
+        "pytest_loopsafe._plugin",
         "pytest_loopsafe._plugin.marker",
         "pytest_loopsafe._plugin.newhooks",
+        "pytest_loopsafe._words",
+        "pytest_loopsafe._words.rules",
         "pytest_loopsafe._words.settings",
-        "pytest_loopsafe.rules",
     }
 
 

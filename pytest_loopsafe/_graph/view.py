@@ -28,6 +28,10 @@ from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
 
+_LOOKED_AT = 2
+_MOST_LOOKED_AT = 50
+"""So much of what a dead loop has left is looked for in the user's globals."""
+
 _FROZEN = (
     "a part of the heap was frozen with gc.freeze(): what is held there is found from the user's "
     "own globals alone"
@@ -216,6 +220,16 @@ class Graph:
             [one.thing for one in found if one.live],
             [one.thing for one in found if bindings.is_idle_primitive(one)],
         )
+
+    def look_around(self) -> None:
+        """Remember where that is which the last dead loops have left, for clues to come.
+
+        A later loop may use it, fail, and let it go: by the next rest nobody has it any more.
+        """
+        for loop in self.dead_loops()[-_LOOKED_AT:]:
+            live, _ = self.bound_to(loop, thorough=False)
+            for thing in live[:_MOST_LOOKED_AT]:
+                self.owners(thing, ignore=(live,), thorough=False)
 
     def is_stale(self, chain: Sequence[Any]) -> bool:
         """Whether the last object of an owner's chain matters, by what it is a part of.

@@ -190,6 +190,7 @@ class Watch:
         with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
             self._log.own(self.graph.locate, self.graph.remedy_at)
+            self.graph.look_around()
         for text in self._faults[self._faults_told :]:
             self._faults_told += 1
             with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
