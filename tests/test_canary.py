@@ -65,7 +65,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_maybe_resume_transport": "LS104 LS105 LS402",
     "_pipe": CONNECTION_OPEN,
     "_putters": "LS201 LS208",
-    "_queue": "LS306",
+    "_queue": "LS207 LS306",
     "_ready": "LS101 LS105 LS106 LS203",
     "_result": "",
     "_run": "LS101 LS106 LS203",

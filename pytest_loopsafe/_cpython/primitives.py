@@ -224,7 +224,7 @@ def _sees_items() -> bool:
 
 
 TOPICS = (
-    Topic("what is in a queue", ("LS306",), _sees_items),
+    Topic("what is in a queue", ("LS207", "LS306"), _sees_items),
     Topic("which loop a primitive is bound to", ("LS102", "LS107", "LS201"), _tells_loops),
     Topic("a foreign primitive's refusal", ("LS102",), _meets_refusals),
     Topic("who enters a primitive", ("LS102", "LS105", "LS107"), _sees_entering),

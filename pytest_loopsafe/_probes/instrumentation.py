@@ -75,9 +75,9 @@ class Patches:
 
         What this interpreter does not have is left alone: of that the canary tells.
         """
-        if not hasattr(owner, name):
-            return
         own = name in vars(owner)
+        if not own and not hasattr(owner, name):
+            return
         original = vars(owner)[name] if own else getattr(owner, name)
         if isinstance(owner, ModuleType) and id(original) in self._of_modules:
             _, replacement = self._of_modules[id(original)]
