@@ -204,8 +204,11 @@ FACTORIES: tuple[Factory, ...] = (
 )
 
 
-@pytest.mark.parametrize("factory", FACTORIES, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("gate", GATES)
+ON_ALL_LOOPS = [("lock", factory) for factory in FACTORIES]
+ON_ONE = [(gate, asyncio.new_event_loop) for gate in GATES if gate != "lock"]
+
+
+@pytest.mark.parametrize(("gate", "factory"), ON_ALL_LOOPS + ON_ONE)
 @pytest.mark.parametrize("name", HELD)
 def test_a_lock_counts_where_it_is_held_while_another_task_runs(
     name: str, gate: str, factory: Factory
