@@ -89,8 +89,7 @@ NOT_ASYNCIOS = {
 """Where a name that is private of asyncio is somebody else's too."""
 
 STILL_TO_MOVE = {
-    "_probes/primitives.py": {"_get_loop", "_is_coroutine"},
-    "_probes/scheduling.py": {"_debug"},
+    "_probes/uses.py": {"_is_coroutine"},
     "_rules/ls103.py": {"_check_closed", "_closed"},
     "_rules/ls302.py": {"_asyncgens", "_asyncgen_firstiter_hook", "_asyncgen_finalizer_hook"},
 }

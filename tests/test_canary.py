@@ -31,10 +31,13 @@ CONNECTION_OPEN = "LS201 LS202 LS203 LS303"
 CONNECTION_DRIVEN = "LS103 LS104 LS105 LS402"
 PRIMITIVE_BOUND = "LS102 LS107 LS201"
 
+PRIMITIVE_HELD = "LS102 LS107 LS201 LS208"
+
 BLIND_WITHOUT: dict[str, str] = {
+    "_BarrierState": PRIMITIVE_HELD,
     "_ContextManagerMixin": "LS102 LS105 LS107",
     "_GatheringFuture": "",
-    "_LoopBoundMixin": PRIMITIVE_BOUND,
+    "_LoopBoundMixin": f"{PRIMITIVE_HELD} LS106",
     "_SSLProtocolTransport": CONNECTION_DRIVEN,
     "_SelectorDatagramTransport": CONNECTION_DRIVEN,
     "_SelectorSocketTransport": CONNECTION_DRIVEN,
@@ -52,6 +55,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_check_closed": "LS103 LS303",
     "_closed": "LS103 LS204 LS303",
     "_cond": PRIMITIVE_BOUND,
+    "_count": PRIMITIVE_HELD,
     "_debug": "",
     "_ensure_future": "LS101",
     "_finished": PRIMITIVE_BOUND,
@@ -60,12 +64,15 @@ BLIND_WITHOUT: dict[str, str] = {
     "_get_loop": "LS102",
     "_get_running_loop": "LS101 LS102 LS103 LS104 LS105 LS106 LS108",
     "_getters": "LS201 LS208",
-    "_lock": PRIMITIVE_BOUND,
+    "_lock": PRIMITIVE_HELD,
+    "_locked": "LS102 LS106 LS107 LS208",
     "_loop": f"{PRIMITIVE_BOUND} {CONNECTION_OPEN} {CONNECTION_DRIVEN} LS207 LS301 LS306",
+    "_maxsize": "LS102 LS107",
     "_maybe_resume_transport": "LS104 LS105 LS402",
+    "_parties": "LS102 LS107",
     "_pipe": CONNECTION_OPEN,
     "_putters": "LS201 LS208",
-    "_queue": "LS207 LS306",
+    "_queue": "LS102 LS107 LS207 LS306",
     "_ready": "LS101 LS105 LS106 LS203",
     "_result": "",
     "_run": "LS101 LS106 LS203",
@@ -77,11 +84,12 @@ BLIND_WITHOUT: dict[str, str] = {
     "_source_traceback": "",
     "_ssl_protocol": CONNECTION_OPEN,
     "_thread_id": "LS105 LS106",
+    "_state": PRIMITIVE_HELD,
     "_transport": CONNECTION_OPEN,
     "_unfinished_tasks": "LS102 LS107",
-    "_value": "LS106 LS208",
+    "_value": f"{PRIMITIVE_HELD} LS106",
     "_wait": "LS108",
-    "_waiters": "LS201 LS208",
+    "_waiters": PRIMITIVE_HELD,
 }
 """The private names that the room reads, and who is blind where asyncio calls them otherwise."""
 
@@ -90,6 +98,8 @@ BEFORE_3_12 = {"_event_loop_policy": "LS401", "_local": "LS401"}
 
 MISSED_BY_NOBODY = {
     "_call_soon",  # told apart in a canary itself
+    "_check_callback",  # where they are others, the original call_soon is asked each time
+    "_check_thread",
     "_swap_current_task",  # without it the canary cannot run within a task, and says so
 }
 

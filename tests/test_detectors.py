@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cases
@@ -230,16 +229,6 @@ async def queue_passes(queue: Any) -> None:
     await queue.get()
 
 
-async def condition_passes(condition: Any) -> None:
-    async with condition:
-        condition.notify()
-
-
-async def barrier_passes(barrier: Any) -> None:
-    async with barrier:
-        pass
-
-
 def calls_a_closed_loop(method: str) -> Body:
     shared = Shared()
 
@@ -324,13 +313,12 @@ PRIMITIVES: dict[str, tuple[Any, Any, Any]] = {
     "lock": (asyncio.Lock, hold_twice, hold),
     "semaphore": (lambda: asyncio.Semaphore(1), hold_twice, hold),
     "bounded semaphore": (lambda: asyncio.BoundedSemaphore(1), hold_twice, hold),
-    "condition": (asyncio.Condition, wait_for_condition, condition_passes),
+    "condition": (asyncio.Condition, wait_for_condition, hold),
     "event": (asyncio.Event, wait_for_event, event_passes),
     "queue": (asyncio.Queue, queue_waits, queue_passes),
     "queue join": (asyncio.Queue, queue_join_waits, None),
     "priority queue": (asyncio.PriorityQueue, queue_waits, queue_passes),
     "barrier": (lambda: asyncio.Barrier(2), barrier_waits, None),
-    "barrier of one": (lambda: asyncio.Barrier(1), None, barrier_passes),
 }
 
 CASES: dict[str, Case] = {
@@ -411,41 +399,6 @@ def test_every_rule_has_a_case() -> None:
     corpus = {code for path in cases.paths() for code in cases.read(path).finds}
     here = {case.code for case in CASES.values()}
     assert here | corpus | {"LS401", "LS402"} == {rule.code for rule in detectors.rules()}
-
-
-LIBRARY = """
-import asyncio
-
-class Pool:
-    def __init__(self, pause):
-        self.lock, self.pause, self.taken = asyncio.Lock(), pause, 0
-
-    async def get(self):
-        async with self.lock:
-            self.taken += 1
-            if self.pause:
-                await asyncio.sleep(0)
-"""
-
-
-@pytest.mark.parametrize("pause", [True, False], ids=["held while others run", "never held so"])
-def test_a_librarys_lock_is_shared_only_if_it_is_held_while_others_run(
-    pause: bool, tmp_path: Path
-) -> None:
-    """A lock around plain statements cannot be contended, and never binds."""
-    folder = tmp_path / "site-packages"
-    folder.mkdir()
-    (folder / "pool.py").write_text(LIBRARY)
-    names: dict[str, Any] = {}
-    exec(compile(LIBRARY, str(folder / "pool.py"), "exec"), names)
-    pool = names["Pool"](pause)
-
-    async def body() -> None:
-        await pool.get()
-        await asyncio.sleep(0)
-
-    report = pytest_loopsafe.run(body, check=False)
-    assert [finding.code for finding in report.findings] == (["LS107"] if pause else [])
 
 
 # -- loop-safe code of the same shapes -------------------------------------------------------------

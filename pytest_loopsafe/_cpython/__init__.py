@@ -65,7 +65,6 @@ from pytest_loopsafe._cpython.primitives import (
     BINDING,
     INTERNALS,
     QUEUE_ITEMS,
-    ContextManagerMixin,
     LoopBoundMixin,
     bind,
     bound_loop,
@@ -73,9 +72,9 @@ from pytest_loopsafe._cpython.primitives import (
     in_use,
     is_awaited,
     permits_of,
-    would_wait,
 )
 from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_loop
+from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import CALLBACK_BEGINS, awaited_future, step_error, step_type
 from pytest_loopsafe._cpython.streams import STREAM_READ
@@ -113,7 +112,6 @@ __all__ = [
     "TOPICS",
     "WAIT",
     "BaseEventLoop",
-    "ContextManagerMixin",
     "LoopBoundMixin",
     "Server",
     "Topic",
@@ -149,9 +147,11 @@ __all__ = [
     "namespace_of",
     "open_asyncgens",
     "permits_of",
+    "quick_call_soon",
     "run_ready",
     "runner_loop",
     "running",
+    "runs_plainly",
     "set_running_loop",
     "shows_connections",
     "shows_kind",
@@ -164,7 +164,6 @@ __all__ = [
     "transport_loop",
     "transport_writers",
     "watched_descriptors",
-    "would_wait",
 ]
 
 TOPICS: tuple[Topic, ...] = (

@@ -32,10 +32,14 @@ def keeps_debug_traceback(method: Any) -> bool:
 
 
 def forget_hook(handle: Any) -> None:
-    """Take our frame off the place where a handle was made, as asyncio takes its own off."""
+    """Take our frames off the place where a handle was made, as asyncio takes its own off."""
     made = getattr(handle, "_source_traceback", None)
-    if made and made[-1].filename.startswith(_OURS):
+    while made and made[-1].filename.startswith(_OURS) and made[-1].name in _HOOKED:
         del made[-1]
+
+
+_HOOKED = ("call_soon", "call_at", "create_task")
+"""The names of our functions in the place of asyncio's."""
 
 
 def source_traceback(thing: Any) -> Any:

@@ -70,11 +70,22 @@ def running(loop: Any) -> Iterator[None]:
             _swap_current_task(previous, task)
 
 
-def run_ready(loop: Any) -> None:
-    """Run what is scheduled on a loop that has no selector, once, as ``_run_once`` would."""
+def run_ready(loop: Any, *, threaded: bool = False) -> None:
+    """Run what is scheduled on a loop that has no selector, once, as ``_run_once`` would.
+
+    Args:
+        loop: the loop.
+        threaded: as in ``run_forever``, which notes its thread.
+    """
+    previous = loop_thread(loop)
     with running(loop):
-        for _ in range(len(loop._ready)):
-            loop._ready.popleft()._run()
+        if threaded:
+            loop._thread_id = threading.get_ident()
+        try:
+            for _ in range(len(loop._ready)):
+                loop._ready.popleft()._run()
+        finally:
+            loop._thread_id = previous
 
 
 def raised_by(error: BaseException) -> CodeType:

@@ -1,33 +1,71 @@
-"""Primitives: which loop one is bound to, who holds it, who waits.
+"""Primitives: which loop one is bound to, who holds it, who waits, and who calls whom among them.
 
 ``mixins._LoopBoundMixin._get_loop()`` binds a primitive when it has to make a waiter, and refuses
 another loop from then on. All of them are its subclasses (``asyncio/locks.py``, ``queues.py``);
 ``async with`` goes through ``locks._ContextManagerMixin``.
+
+State is read from an instance's own dictionary, through the descriptor that the base class made
+for it. A subclass may have a property, a ``__getattr__`` or a ``locked()`` of its own; none is
+called. And it is the base class's state that decides: one that delegates to another lock never uses
+its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import operator
 from asyncio import locks, queues
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import CodeType, FrameType
 from typing import Any
 
 from pytest_loopsafe._cpython.topic import Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
 
 LoopBoundMixin: type[Any] = find("mixins", "_LoopBoundMixin")
-ContextManagerMixin: type[Any] = find("locks", "_ContextManagerMixin")
-INTERNALS = tuple(vars(module) for module in (locks, queues))
+_ContextManagerMixin: type[Any] = find("locks", "_ContextManagerMixin")
+_FILLING: Any = getattr(find("locks", "_BarrierState"), "FILLING", None)
+_FUTURES = ("_asyncio", "asyncio.futures")
+_LOCKS, _QUEUES = vars(locks), vars(queues)
+INTERNALS = (_LOCKS, _QUEUES)
 """The globals of the modules that use primitives inside primitives."""
 
 BINDING = (LoopBoundMixin, "_get_loop")
 """What binds a primitive to the running loop, or refuses."""
 
-
 QUEUE_ITEMS = "_queue"
 """The attribute of a Queue that has what is in it."""
+
+
+def _code(owner: Any, name: str) -> CodeType | None:
+    return getattr(inspect.unwrap(getattr(owner, name, lambda: None)), "__code__", None)
+
+
+ENTER = _code(_ContextManagerMixin, "__aenter__")
+"""The code of ``async with lock``, which calls ``acquire``."""
+
+_PASSING = (ENTER, _code(asyncio.Barrier, "__aenter__"), _code(asyncio.Condition, "wait_for"))
+"""What only hands on a call of the user's: ``async with lock`` is ``lock.acquire()``."""
+
+
+def _no_fields(primitive: Any) -> dict[str, Any]:
+    return {}
+
+
+_DICTIONARY: Any = vars(LoopBoundMixin).get("__dict__")
+fields: Callable[[Any], dict[str, Any]] = (
+    _DICTIONARY.__get__ if inspect.isgetsetdescriptor(_DICTIONARY) else _no_fields
+)
+"""A primitive's own attributes, past all that its class may have made of them."""
+
+lock_state: Callable[[Any], tuple[bool, Any]] = operator.attrgetter("_locked", "_waiters")
+"""Whether a Lock that is of no subclass is held, and who waits for it, at the price of C."""
+
+UNCONTENDED = (False, None)
+"""The state of a lock that is free and was never waited for."""
 
 
 def bind(primitive: Any) -> None:
@@ -39,14 +77,33 @@ def bind(primitive: Any) -> None:
     getattr(primitive, BINDING[1])()
 
 
+def is_internal(frame: FrameType) -> bool:
+    """Whether a frame is of the modules of the primitives themselves."""
+    where = frame.f_globals  # compared one by one: this is on the path of every acquire
+    return where is _LOCKS or where is _QUEUES
+
+
+def calling_user(frame: FrameType | None) -> FrameType | None:
+    """The frame that uses a primitive; None where that is another primitive's."""
+    while frame is not None:
+        where = frame.f_globals
+        if where is not _LOCKS and where is not _QUEUES:
+            return frame
+        if frame.f_code not in _PASSING:
+            return None
+        frame = frame.f_back
+    return None
+
+
 def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that a primitive is bound to; None while it has never had a waiter.
 
     Some rest on others: a Barrier on a Condition, that on a Lock, a Queue's join on an Event.
     """
+    own = fields(primitive)
     for name in ("_loop", "_cond", "_lock", "_finished"):
-        part = getattr(primitive, name, None)
-        if isinstance(part, LoopBoundMixin):
+        part = own.get(name)
+        if _is_primitive(part):
             part = bound_loop(part)
         if part is not None:
             loop: asyncio.AbstractEventLoop = part
@@ -54,55 +111,113 @@ def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
     return None
 
 
+def lock_of(condition: Any) -> Any:
+    """The lock under a condition; None where it is not one of asyncio's, used as it is."""
+    lock = fields(condition).get("_lock")
+    kind = type(lock)
+    own = issubclass(kind, asyncio.Lock) and kind.acquire is asyncio.Lock.acquire
+    return lock if own else None
+
+
 def free_permits(primitive: Any) -> int:
     """How many more may enter a lock (1 or 0) or a semaphore."""
-    if isinstance(primitive, asyncio.Lock):
-        return 0 if primitive.locked() else 1
-    permits: int = getattr(primitive, "_value", 0)
+    own = fields(primitive)
+    if _is(primitive, asyncio.Lock):
+        return 0 if own.get("_locked") else 1
+    permits: int = own.get("_value", 0)
     return permits
 
 
 def permits_of(gate: Any) -> int | None:
     """How many permits a semaphore has while nobody is in it; None for a lock or a condition."""
-    permits = getattr(gate, "_value", None) if isinstance(gate, asyncio.Semaphore) else None
+    permits = fields(gate).get("_value") if _is(gate, asyncio.Semaphore) else None
     return permits if type(permits) is int else None
 
 
 def in_use(primitive: Any) -> bool:
     """Whether a lock, semaphore or condition is held or waited on."""
-    if isinstance(primitive, asyncio.Condition):
-        return primitive.locked() or bool(getattr(primitive, "_waiters", ()))
-    waiters = getattr(primitive, "_waiters", None)
-    return bool(waiters) or bool(primitive.locked())
+    own = fields(primitive)
+    if own.get("_waiters"):
+        return True
+    if _is(primitive, asyncio.Condition):
+        lock = own.get("_lock")
+        return _is_primitive(lock) and in_use(lock)
+    return free_permits(primitive) == 0
 
 
 def is_awaited(primitive: Any) -> bool:
     """Whether a primitive is held, or has a waiter that has not been served."""
-    if isinstance(primitive, asyncio.Barrier):
-        return primitive.n_waiting > 0
-    if isinstance(primitive, asyncio.Queue):
-        waiters = (*getattr(primitive, "_getters", ()), *getattr(primitive, "_putters", ()))
-        return any(not one.done() for one in waiters)
-    if isinstance(primitive, asyncio.Event):
-        return any(not one.done() for one in getattr(primitive, "_waiters", ()))
+    own = fields(primitive)
+    if _is(primitive, asyncio.Barrier):
+        return _waits_at(own) > 0
+    if _is(primitive, asyncio.Queue):
+        return any(_undone((*own.get("_getters", ()), *own.get("_putters", ()))))
+    if _is(primitive, asyncio.Event):
+        return any(_undone(own.get("_waiters", ())))
     return in_use(primitive)
 
 
 def would_wait(primitive: Any, method: str) -> bool:
     """Whether a blocking method of a primitive would have to make a waiter now, and so bind."""
-    if method == "acquire" or (method == "__aenter__" and hasattr(primitive, "locked")):
-        return bool(primitive.locked())
-    if isinstance(primitive, asyncio.Barrier):
-        return primitive.n_waiting + 1 < primitive.parties
-    if isinstance(primitive, asyncio.Event):
-        return not primitive.is_set()
-    if isinstance(primitive, asyncio.Queue):
-        if method == "get":
-            return primitive.empty()
-        if method == "put":
-            return primitive.full()
-        return bool(getattr(primitive, "_unfinished_tasks", 0))
+    own = fields(primitive)
+    if method == "acquire":
+        waiters = own.get("_waiters") or ()
+        return free_permits(primitive) == 0 or not all(_was_cancelled(one) for one in waiters)
+    if _is(primitive, asyncio.Barrier):
+        filling = own.get("_state") is _FILLING
+        return not filling or _waits_at(own) + 1 < own.get("_parties", 0)
+    if _is(primitive, asyncio.Event):
+        return not own.get("_value")
+    if _is(primitive, asyncio.Queue):
+        if method == "join":
+            return bool(own.get("_unfinished_tasks", 0))
+        items = queued(primitive)
+        limit = own.get("_maxsize", 0)
+        return items == 0 if method == "get" else items is not None and 0 < limit <= items
     return method == "wait"
+
+
+def may_wait(primitive: Any, method: str) -> bool:
+    """Whether a use that need not wait now might have had to, whatever else has happened."""
+    limited: int = fields(primitive).get("_maxsize", 0)
+    return _is(primitive, asyncio.Queue) and (method != "put" or limited > 0)
+
+
+def is_set(event: Any) -> bool:
+    """Whether an event is set."""
+    return bool(fields(event).get("_value"))
+
+
+def queued(queue: Any) -> int | None:
+    """How many items a queue has; None where it keeps them in something of the user's own."""
+    items: Any = fields(queue).get("_queue")
+    return len(items) if type(items) in (deque, list) else None
+
+
+def room_in(queue: Any, items: int) -> int:
+    """How many items more may be put into a queue that has so many."""
+    return int(fields(queue).get("_maxsize", 0)) - items
+
+
+def _waits_at(barrier: dict[str, Any]) -> int:
+    count: int = barrier.get("_count", 0)
+    return count if barrier.get("_state") is _FILLING else 0
+
+
+def _undone(waiters: Any) -> list[bool]:
+    return [type(one).__module__ not in _FUTURES or not one.done() for one in tuple(waiters)]
+
+
+def _was_cancelled(waiter: Any) -> bool:
+    return type(waiter).__module__ in _FUTURES and waiter.cancelled()
+
+
+def _is(primitive: Any, kind: type) -> bool:
+    return issubclass(type(primitive), kind)
+
+
+def _is_primitive(thing: Any) -> bool:
+    return issubclass(type(thing), LoopBoundMixin)
 
 
 @contextmanager
@@ -160,9 +275,23 @@ def _meets_refusals() -> bool:
 
 
 def _sees_entering() -> bool:
-    entered: Any = vars(ContextManagerMixin)["__aenter__"]
-    gates: tuple[Any, ...] = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
-    return all(gate.__aenter__ is entered for gate in gates)
+    found: list[FrameType | None] = []
+
+    class Told(asyncio.Lock):
+        async def acquire(self) -> Any:
+            frame = inspect.currentframe()
+            entering = frame.f_back if frame is not None else None
+            if entering is not None and entering.f_code is ENTER:
+                found.append(calling_user(entering))
+
+    async def enter() -> None:
+        found.append(inspect.currentframe())
+        async with Told():
+            pass
+
+    with suppress(RuntimeError):  # it was never really taken
+        enter().send(None)
+    return len(found) == 2 and found[0] is found[1]
 
 
 def _knows_internals() -> bool:
@@ -179,7 +308,6 @@ def _tells_who_would_wait() -> bool:
             would_wait(primitives[name], method)
             for name, method in (
                 ("lock", "acquire"),
-                ("lock", "__aenter__"),
                 ("semaphore", "acquire"),
                 ("condition", "wait"),
                 ("event", "wait"),
@@ -188,6 +316,8 @@ def _tells_who_would_wait() -> bool:
                 ("full", "put"),
             )
         )
+        waits &= would_wait(asyncio.Barrier(2), "wait") and lock_state(primitives["lock"])[0]
+        waits &= lock_state(asyncio.Lock()) == UNCONTENDED
         passes = (
             would_wait(asyncio.Lock(), "acquire"),
             would_wait(asyncio.Semaphore(1), "acquire"),

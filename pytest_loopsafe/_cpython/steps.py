@@ -35,6 +35,8 @@ CALLBACK_BEGINS = "Handle._run"
 def step_type() -> tuple[type, int]:
     """The type of a C task's step callback, and how many objects a normal one refers to.
 
+    The last of these is the task: before it comes, from 3.12 on, the type.
+
     Asked of the C task itself, for nest_asyncio puts the pure-Python one under all of asyncio's
     names for it. Where there is no C task, no callback has this type.
     """
@@ -96,6 +98,7 @@ def _sees_foreign_await() -> bool:
         seen = awaited_future(coroutine.cr_await) is future
         if kind is not type(None):
             seen &= type(step) is kind and step.__self__ is task
+            seen &= gc.get_referents(step)[normal - 1] is task
             seen &= len(gc.get_referents(step)) > normal
             seen &= isinstance(step_error(step), RuntimeError)
         run_ready(other)

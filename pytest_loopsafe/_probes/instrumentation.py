@@ -62,8 +62,8 @@ class Patches:
         self._when_armed: list[Callable[[], None]] = []
         self._of_modules: dict[int, tuple[Any, Any]] = {}
         self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
-        self.steps = [0]
-        """How often anything was scheduled on a loop; in a list, so that probes can share it."""
+        self.steps: dict[int, Any] = {}
+        """The steps of tasks that somebody wants to see the end of, by the ``id()`` of the task."""
         self.blind: tuple[Topic, ...] = ()
         """What the canary did not see on this interpreter."""
 

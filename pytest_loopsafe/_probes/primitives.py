@@ -1,28 +1,34 @@
-"""Seeing asyncio's primitives: when one refuses a loop, and in which loops each is used.
+"""Seeing asyncio's primitives: when one refuses a loop, and where a task could have had to wait.
 
-A use is a call that could have had to wait. One by the user's own code counts as such. A library's
-lock counts once it has been held across a suspension: a pool that takes its lock only around plain
-statements can never be contended within a loop, and so never binds.
+A primitive binds to a loop only when a task has to wait for it. So what counts is not the use of a
+primitive but evidence that a use in this loop could have met one that is taken, empty or unset:
+
+- a lock, semaphore or condition that a task held while another ran: the holder was scheduled anew
+  before it gave it back, or somebody else took it, or gave it back;
+- a queue that was read, or filled up to a limit; a barrier or condition that was waited for;
+- an event that was waited for in a loop where it was set or cleared too;
+- and no use that asks first (``locked()``, ``empty()``) and listens can have to wait.
+
+The hooks note and do nothing else: they call nothing of the primitive's, look for no source, and
+what they keep goes with the primitive.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import sys
-import weakref
-from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._cpython import primitives as private
+from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import CalledFromThread
-from pytest_loopsafe._words.stacks import is_library
+from pytest_loopsafe._probes.steps import Steps
+from pytest_loopsafe._probes.uses import Build, Original, Uses, marked_async
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,6 @@ class PrimitiveRefused(Sighting):
 
 
 @dataclass(frozen=True)
-class PrimitiveUsed(Sighting):
-    """A method that could wait was called. `waits`: it has to, and will bind the primitive."""
-
-    primitive: Any
-    method: str
-    loop: asyncio.AbstractEventLoop
-    waits: bool
-
-
-@dataclass(frozen=True)
 class QueueFilled(Sighting):
     """Something was put into a queue in a loop: told once for each of both."""
 
@@ -55,7 +51,7 @@ class QueueFilled(Sighting):
 
 @dataclass(frozen=True)
 class EventChanged(Sighting):
-    """An Event was set or cleared in a loop."""
+    """An Event was set or cleared in a loop, and was not so before: told once in each loop."""
 
     event: Any
     loop: asyncio.AbstractEventLoop
@@ -67,10 +63,10 @@ class BindingProbe:
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the mixin method that all primitives ask for their loop."""
 
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+        def build(original: Original) -> Original:
             def _get_loop(self: Any) -> Any:
                 __tracebackhide__ = True
-                home = _cpython.bound_loop(self)
+                home = private.bound_loop(self)
                 if home is None or home is _cpython.get_running_loop():
                     return original(self)
                 try:
@@ -83,216 +79,164 @@ class BindingProbe:
 
             return _get_loop
 
-        patches.replace(_cpython.LoopBoundMixin, "_get_loop", build)
+        patches.replace(_cpython.LoopBoundMixin, _cpython.BINDING[1], build)
 
 
 def _outermost(primitive: Any) -> Any:
     """The primitive that the user called: a Barrier rests on a Condition, a Queue on an Event."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and _is_internal(frame):
+    while frame is not None and private.is_internal(frame):
         primitive = frame.f_locals.get("self", primitive)
         frame = frame.f_back
     return primitive
 
 
-_WAITING_METHODS: tuple[tuple[type[Any], str], ...] = (
-    (_cpython.ContextManagerMixin, "__aenter__"),
-    (asyncio.Lock, "acquire"),
-    (asyncio.Semaphore, "acquire"),
-    (asyncio.Event, "wait"),
-    (asyncio.Condition, "wait"),
-    (asyncio.Queue, "get"),
-    (asyncio.Queue, "put"),
-    (asyncio.Queue, "join"),
-    (asyncio.Barrier, "wait"),
-    (asyncio.Barrier, "__aenter__"),
-)
+class UseProbe:
+    """Sees the use of a primitive by anybody but asyncio's own primitives.
 
-
-class _Settled:
-    """Primitives whose use in a loop has been told already, so that a busy lock costs little.
-
-    `loops` maps a primitive's ``id()`` to a weak reference to the loop. An entry goes with its
-    primitive, so an ``id()`` is never taken for another's; nothing is kept alive by being watched.
+    The hooks are plain functions that return the original's coroutine untouched: an ``async``
+    wrapper would put a coroutine of ours into every stack and ``await`` chain.
     """
 
-    def __init__(self) -> None:
-        self.loops: dict[int, weakref.ref[Any]] = {}
-        self._primitives: dict[int, weakref.ref[Any]] = {}
-
-    def add(self, primitive: Any, loop: Any) -> None:
-        key = id(primitive)
-
-        def forget(_: object) -> None:
-            self._primitives.pop(key, None)
-            self.loops.pop(key, None)
-
-        with suppress(TypeError):  # a class with __slots__ has no weak references: told each time
-            if key not in self._primitives:
-                self._primitives[key] = weakref.ref(primitive, forget)
-            self.loops[key] = weakref.ref(loop)
-
-
-_QUIET_HOLDS = 50
-"""After so many holds in one loop during which nothing ran, a library's lock is left in peace
-there: a pool that takes it for each command would otherwise pay for it each time."""
-
-_GATES = (asyncio.Lock, asyncio.Semaphore)
-_LOCKS, _QUEUES = _cpython.INTERNALS
-
-
-def _nowhere() -> None:
-    """Stands for the reference to a loop of what has not been told yet."""
-
-
-class UseProbe:
-    """Sees the use of a primitive by anybody but asyncio's own primitives."""
-
     def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook the methods that may have to wait.
+        """Hook the methods that may have to wait, and those that say whether they would."""
+        steps = Steps(patches.steps)
+        gates = Gates(emit, steps)
+        events, barriers, waits, gets, puts, joins = (Uses(emit, steps) for _ in range(6))
+        filled = Uses(emit, steps)
+        for table in (steps, gates, events, barriers, waits, gets, puts, joins, filled):
+            patches.when_armed(table.clear)
+        hook(patches, gates)
+        for kind in (asyncio.Lock, asyncio.Semaphore):
+            patches.replace(kind, "locked", _ask(gates, _free))
+        patches.replace(asyncio.Condition, "wait", _use(waits, "wait"))
+        patches.replace(asyncio.Barrier, "wait", _use(barriers, "wait"))
+        patches.replace(asyncio.Event, "wait", _use(events, "wait"))
+        patches.replace(asyncio.Event, "set", _change(events, before=False))
+        patches.replace(asyncio.Event, "clear", _change(events, before=True))
+        patches.replace(asyncio.Event, "is_set", _ask(events, _is_set))
+        patches.replace(asyncio.Queue, "get", _use(gets, "get"))
+        patches.replace(asyncio.Queue, "put", _use(puts, "put"))
+        patches.replace(asyncio.Queue, "join", _use(joins, "join"))
+        patches.replace(asyncio.Queue, "put_nowait", _fill(filled))
+        patches.replace(asyncio.Queue, "empty", _ask(gets, _has_items))
+        patches.replace(asyncio.Queue, "full", _ask(puts, _has_room))
+        patches.replace(asyncio.Queue, "qsize", _ask(gets, _has_size))
 
-        The hooks are plain functions that return the original's coroutine untouched: an ``async``
-        wrapper would put a coroutine of ours into every stack and ``await`` chain.
-        """
-        used, changed = _Settled(), _Settled()
-        holds: dict[int, int] = {}
-        patches.when_armed(used.loops.clear)
-        patches.when_armed(changed.loops.clear)
-        for owner, name in _WAITING_METHODS:
-            build = self._build(name, emit, used, holds, patches.steps)
-            patches.replace(owner, name, build)
-        for name in ("set", "clear"):
-            patches.replace(asyncio.Event, name, self._build_change(emit, changed))
-        filled = _Settled()
-        patches.when_armed(filled.loops.clear)
-        patches.replace(asyncio.Queue, "put_nowait", self._build_put(emit, filled))
-        for owner in (asyncio.Lock, asyncio.Semaphore):
-            build = self._build_release(emit, used, holds, patches.steps)
-            patches.replace(owner, "release", build)
 
-    @staticmethod
-    def _build(
-        name: str, emit: Emit, used: _Settled, holds: dict[int, int], steps: list[int]
-    ) -> Callable[[Any], Any]:
-        # An event's wait counts or not by what happened before it: it is told each time.
-        settles = name != "wait"
+def _use(uses: Uses, name: str) -> Build:
+    def build(original: Original) -> Original:
+        running, known = _cpython.get_running_loop, uses.records.get
 
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = _cpython.get_running_loop
-            told = used.loops.get
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            record, loop = known(id(self)), running()
+            if loop is not None and (
+                record is None or not record.settled or record.loop() is not loop
+            ):
+                user = private.calling_user(sys._getframe(1))
+                if user is not None:
+                    waits = private.would_wait(self, name)
+                    counts = waits or private.may_wait(self, name) or _changes(record, loop)
+                    uses.use(self, name, loop, user, waits=waits, counts=counts)
+            return original(self, *args, **kwargs)
 
-            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-                loop = running()
-                if (
-                    told(id(self), _nowhere)() is not loop
-                    and loop is not None
-                    and not _is_internal(caller := sys._getframe(1))
-                    and not (name == "put" and self.maxsize <= 0)  # it never waits
-                ):
-                    waits = _cpython.would_wait(self, name)
-                    if not waits and isinstance(self, _GATES) and _of_library(caller.f_code):
-                        holds[id(self)] = steps[0]  # told at its release, if at all
-                    else:
-                        if settles and _cpython.bound_loop(self) in (None, loop):
-                            used.add(self, loop)
-                        emit(PrimitiveUsed(self, name, loop, waits))
-                return original(self, *args, **kwargs)
+        return marked_async(method)
 
-            return _marked_async(method)
+    return build
 
-        return build
 
-    @staticmethod
-    def _build_release(
-        emit: Emit, used: _Settled, holds: dict[int, int], steps: list[int]
-    ) -> Callable[[Any], Any]:
-        """At its release a library's lock tells whether anything ran while it was held.
+def _changes(record: Any, loop: Any) -> bool:
+    """Whether it is an event that was set or cleared in this loop."""
+    return record is not None and record.changed and record.loop() is loop
 
-        Whatever resumes a suspended task is scheduled first: where nothing was scheduled between
-        the two, nobody was suspended.
-        """
-        quiet: Counter[int] = Counter()
 
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            def release(self: Any) -> Any:
-                if holds and (taken := holds.pop(id(self), None)) is not None:
-                    loop = _cpython.get_running_loop()
-                    if taken != steps[0] and loop is not None:
-                        if _cpython.bound_loop(self) in (None, loop):
-                            used.add(self, loop)
-                        emit(PrimitiveUsed(self, "acquire", loop, waits=False))
-                    else:
-                        quiet[id(self)] += 1
-                        if quiet[id(self)] >= _QUIET_HOLDS:
-                            del quiet[id(self)]
-                            used.add(self, loop)
-                return original(self)
+def _change(events: Uses, *, before: bool) -> Build:
+    def build(original: Original) -> Original:
+        def change(self: Any) -> Any:
+            loop = _cpython.get_running_loop()
+            if loop is None:
+                _from_thread(events.emit, self, original.__name__)
+            elif (
+                private.is_set(self) is before
+                and not _changes(events.records.get(id(self)), loop)
+                and private.calling_user(sys._getframe(1)) is not None
+            ):
+                events.within(self, loop).changed = True
+                events.emit(EventChanged(self, loop))
+            return original(self)
 
-            return release
+        return change
 
-        return build
+    return build
 
-    @staticmethod
-    def _build_put(emit: Emit, filled: _Settled) -> Callable[[Any], Any]:
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = _cpython.get_running_loop
-            told = filled.loops.get
 
-            def put_nowait(self: Any, item: Any) -> Any:
-                loop = running()
-                if loop is None:
-                    _from_thread(emit, self, "put_nowait")
-                elif told(id(self), _nowhere)() is not loop:
-                    filled.add(self, loop)
-                    emit(QueueFilled(self, loop))
-                return original(self, item)
+def _fill(filled: Uses) -> Build:
+    def build(original: Original) -> Original:
+        running, known = _cpython.get_running_loop, filled.records.get
 
-            return put_nowait
+        def put_nowait(self: Any, item: Any) -> Any:
+            loop, record = running(), known(id(self))
+            if loop is None:
+                _from_thread(filled.emit, self, "put_nowait")
+            elif record is None or record.loop() is not loop:
+                filled.within(self, loop)
+                filled.emit(QueueFilled(self, loop))
+            return original(self, item)
 
-        return build
+        return put_nowait
 
-    @staticmethod
-    def _build_change(emit: Emit, changed: _Settled) -> Callable[[Any], Any]:
-        def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = _cpython.get_running_loop
-            told = changed.loops.get
+    return build
 
-            def change(self: Any) -> Any:
-                loop = running()
-                if loop is None:
-                    _from_thread(emit, self, original.__name__)
-                elif told(id(self), _nowhere)() is not loop and not _is_internal(sys._getframe(1)):
-                    changed.add(self, loop)
-                    emit(EventChanged(self, loop))
-                return original(self)
 
-            return change
+def _ask(uses: Uses, promise: Callable[[Any, Any], dict[str, int] | None]) -> Build:
+    def build(original: Original) -> Original:
+        running, known = _cpython.get_running_loop, uses.records.get
 
-        return build
+        def ask(self: Any) -> Any:
+            answer = original(self)
+            frame = sys._getframe(1)
+            if private.is_internal(frame):
+                return answer
+            record, loop = known(id(self)), running()
+            # What was used without a question in this loop counts in any case.
+            if loop is not None and (
+                record is None or not record.plainly or record.loop() is not loop
+            ):
+                left, task = promise(self, answer), asyncio.current_task(loop)
+                if left is not None and task is not None:
+                    uses.steps.asks(task, self, left, frame)
+            return answer
+
+        return ask
+
+    return build
+
+
+# What an answer promises: so many uses by a method need not wait.
+
+
+def _free(lock: Any, locked: Any) -> dict[str, int] | None:
+    return None if locked else {"acquire": 1}
+
+
+def _is_set(event: Any, is_set: Any) -> dict[str, int] | None:
+    return {"wait": 1} if is_set else None
+
+
+def _has_items(queue: Any, empty: Any) -> dict[str, int] | None:
+    return None if empty else {"get": 1}
+
+
+def _has_room(queue: Any, full: Any) -> dict[str, int] | None:
+    return None if full else {"put": 1}
+
+
+def _has_size(queue: Any, items: int) -> dict[str, int] | None:
+    return {"get": items, "put": private.room_in(queue, items)}
 
 
 def _from_thread(emit: Emit, primitive: Any, method: str) -> None:
     """A primitive that is bound to a loop of another thread, touched from sync code."""
-    home = _cpython.bound_loop(primitive)
+    home = private.bound_loop(primitive)
     if home is not None and home.is_running():
         emit(CalledFromThread(home, f"{type(primitive).__qualname__}.{method}", primitive))
-
-
-@functools.lru_cache(maxsize=1024)
-def _of_library(code: CodeType) -> bool:
-    return is_library(code.co_filename)
-
-
-def _is_internal(caller: FrameType) -> bool:
-    # Compared one by one, without a generator: this is on the path of every acquire.
-    where = caller.f_globals
-    return where is _LOCKS or where is _QUEUES
-
-
-def _marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep ``iscoroutinefunction`` true for a plain function that returns a coroutine."""
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(function)
-    # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
-    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return function

@@ -13,12 +13,13 @@ import gc
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
+from types import BuiltinMethodType, FrameType, MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.swallowing import likely_handler
+from pytest_loopsafe._probes.tasks import Tally, TimerSet, called_code
 from pytest_loopsafe._words.stacks import Frame, describe_frames, suspended_frames, waiters_frames
 
 
@@ -71,7 +72,10 @@ class SchedulingProbe:
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook ``call_soon`` on every loop class that defines it."""
         step, normal = _cpython.step_type()
+        referents, steps, running = gc.get_referents, patches.steps, _cpython.get_running_loop
         announcing = threading.local()
+        timers = Tally()
+        patches.when_armed(timers.clear)
 
         def announce(
             original: Any, loop: Any, callback: Any, error: Any, args: Any, context: Any
@@ -87,36 +91,44 @@ class SchedulingProbe:
                 if outermost:
                     announcing.now = False
 
+        def step_ends(callback: Any) -> None:
+            """What is scheduled may be a task: then its step is over."""
+            kind = type(callback)
+            if kind is step:
+                task = referents(callback)[normal - 1]
+            elif kind is MethodType or kind is BuiltinMethodType:
+                task = callback.__self__
+            else:
+                return
+            ended = steps.pop(id(task), None)
+            if ended is not None:
+                ended.end()
+
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            referents = gc.get_referents
-            steps = patches.steps
-            running = _cpython.get_running_loop
             own_debug = _cpython.keeps_debug_traceback(original)
 
-            # The hot path of every loop: the branches are laid out so that a task's normal step
-            # costs one list and one call more (`make bench` prints the ratio).
             def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
                 __tracebackhide__ = True
-                steps[0] += 1
-                inside = running() is self
-                if not inside and runs_elsewhere(self):
+                if steps:
+                    step_ends(callback)
+                if not runs_here(self) and runs_elsewhere(self):
                     emit(CalledFromThread(self, "call_soon"))
                 if type(callback) is step:
                     if len(referents(callback)) > normal:
                         return announce(original, self, callback, None, args, context)
-                elif args and isinstance(args[0], BaseException):
+                elif args and issubclass(type(args[0]), BaseException):
                     return announce(original, self, callback, args[0], args, context)
-                if args or context is None:
-                    handle = original(self, callback, *args, context=context)
-                else:
-                    handle = original(self, callback, context=context)
-                if own_debug and self._debug:
+                handle = original(self, callback, *args, context=context)
+                if own_debug and _cpython.in_debug(self):
                     _cpython.forget_hook(handle)
-                if not inside:
+                if not runs_here(self):
                     aside(self, "call_soon", handle)
                 return handle
 
-            return call_soon
+            return _cpython.quick_call_soon(original, (step, normal), steps, step_ends, call_soon)
+
+        def runs_here(loop: Any) -> bool:
+            return running() is loop
 
         def runs_elsewhere(loop: Any) -> bool:
             # Not one that this very thread runs, further out: nested loops share their thread.
@@ -139,27 +151,35 @@ class SchedulingProbe:
             return call_soon_threadsafe
 
         def build_stop(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = _cpython.get_running_loop
-
             def stop(self: Any) -> Any:
-                if running() is not self and runs_elsewhere(self):
+                if not runs_here(self) and runs_elsewhere(self):
                     emit(CalledFromThread(self, "stop"))
                 return original(self)
 
             return stop
 
         def build_timer(original: Callable[..., Any]) -> Callable[..., Any]:
-            running = _cpython.get_running_loop
-            own_debug = _cpython.keeps_debug_traceback(original)
+            own = _cpython.keeps_debug_traceback(original)
+            ident, known = threading.get_ident, timers.told.get
 
-            def call_at(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+            def call_at(
+                self: Any, when: Any, callback: Any, *args: Any, context: Any = None
+            ) -> Any:
                 __tracebackhide__ = True
-                if running() is not self and runs_elsewhere(self):
+                code = called_code(callback)
+                if code is not None:
+                    told = known(id(code))
+                    if told is None or told.loop() is not self:
+                        timers.of(code, self)
+                        emit(TimerSet(self, code))
+                if own and _cpython.runs_plainly(self) == (ident(), False):
+                    return original(self, when, callback, *args, context=context)
+                if not runs_here(self) and runs_elsewhere(self):
                     emit(CalledFromThread(self, "call_at"))
-                handle = original(self, when, callback, *args, **kwargs)
-                if own_debug and self._debug:
+                handle = original(self, when, callback, *args, context=context)
+                if own and _cpython.in_debug(self):
                     _cpython.forget_hook(handle)
-                if running() is not self:
+                if not runs_here(self):
                     aside(self, "call_at", handle)
                 return handle
 

@@ -59,21 +59,21 @@ class _Told:
     wraps: bool = False
 
 
-class _Tally:
-    """What was told, by code."""
+class Tally:
+    """What was told, by the ``id()`` of the code."""
 
     def __init__(self) -> None:
-        self._told: dict[int, _Told] = {}
+        self.told: dict[int, _Told] = {}
 
     def clear(self) -> None:
         """Begin anew."""
-        self._told.clear()
+        self.told.clear()
 
     def of(self, code: CodeType, loop: Any) -> _Told:
         """What was told of a code in this loop."""
-        told = self._told.get(id(code))
+        told = self.told.get(id(code))
         if told is None:
-            told = self._told[id(code)] = _Told(code, weakref.ref(loop))
+            told = self.told[id(code)] = _Told(code, weakref.ref(loop))
         elif told.loop() is not loop:
             told.loop, told.count = weakref.ref(loop), 0
         return told
@@ -93,10 +93,9 @@ class TaskProbe:
     """Sees what is started in each loop."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook ``create_task`` and ``call_at``; each code is told a few times for each loop."""
-        tasks, timers = _Tally(), _Tally()
+        """Hook ``create_task``; each code is told a few times for each loop."""
+        tasks = Tally()
         patches.when_armed(tasks.clear)
-        patches.when_armed(timers.clear)
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             own_debug = _cpython.keeps_debug_traceback(original)
@@ -121,23 +120,4 @@ class TaskProbe:
 
             return create_task
 
-        def build_timer(original: Callable[..., Any]) -> Callable[..., Any]:
-            own_debug = _cpython.keeps_debug_traceback(original)
-
-            def call_at(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
-                __tracebackhide__ = True
-                code = called_code(callback)
-                if code is not None:
-                    told = timers.of(code, self)
-                    if not told.count:
-                        told.count = 1
-                        emit(TimerSet(self, code))
-                handle = original(self, when, callback, *args, **kwargs)
-                if own_debug and _cpython.in_debug(self):
-                    _cpython.forget_hook(handle)
-                return handle
-
-            return call_at
-
         patches.on_loop_classes("create_task", build, inherited=True)
-        patches.on_loop_classes("call_at", build_timer, inherited=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.primitives import PrimitiveUsed, UseProbe
+from pytest_loopsafe._probes.primitives import UseProbe
+from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import (
     Detector,
     a,

@@ -26,9 +26,11 @@ from pytest_loopsafe._graph.reliance import (
 )
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
-from pytest_loopsafe._probes.primitives import EventChanged, PrimitiveUsed, QueueFilled, UseProbe
+from pytest_loopsafe._probes.primitives import EventChanged, QueueFilled, UseProbe
 from pytest_loopsafe._probes.reruns import Reruns
+from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, TimerSet, called_code
+from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_coroutine
 from pytest_loopsafe._rules.ls207_evidence import Evidence, Lost, Verdict
 from pytest_loopsafe._rules.ls301 import pending_tasks
@@ -84,7 +86,7 @@ class LostBackground(Detector):
     """LS207 at the end of the run."""
 
     rules = (NOT_RESTARTED,)
-    probes = (LifeProbe(), TaskProbe(), UseProbe())
+    probes = (LifeProbe(), TaskProbe(), SchedulingProbe(), UseProbe())
     judges = (
         LoopEnding,
         TaskStarted,

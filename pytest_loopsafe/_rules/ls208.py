@@ -20,7 +20,8 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.gates import GateMade, GateProbe, Place
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.primitives import PrimitiveUsed, UseProbe
+from pytest_loopsafe._probes.primitives import UseProbe
+from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.naming import a, name_primitive

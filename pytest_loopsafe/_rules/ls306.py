@@ -20,7 +20,8 @@ from pytest_loopsafe._graph.links import attributes
 from pytest_loopsafe._graph.reliance import is_work, unread
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
-from pytest_loopsafe._probes.primitives import PrimitiveUsed, QueueFilled, UseProbe
+from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe
+from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import (
     Detector,
     PassEnded,

@@ -1,9 +1,11 @@
 """The canary: before anything is called safe, real hazards must be seen on this interpreter.
 
-Whoever cannot see must not report that nothing is there. Each time the detectors arm, three tiny
-real hazards run on loops without a selector (some twenty microseconds, no file descriptor): a
-task that awaits another loop's future, a lock bound elsewhere, a call on a closed loop. Without
-these three nothing can be called safe, and nothing is judged.
+Whoever cannot see must not report that nothing is there. Each time the detectors arm, four tiny
+real hazards run on loops without a selector (some fifty microseconds, no file descriptor): a task
+that awaits another loop's future, a lock bound elsewhere, a lock held across a suspension, a call
+on a closed loop. They run twice, since a loop that runs in its thread is scheduled on by a shorter
+way (`pytest_loopsafe._probes.scheduling`). Without these nothing can be called safe, and nothing is
+judged.
 
 What else is private of asyncio has a canary for each topic (`pytest_loopsafe._cpython`), sung once
 in each process. Where one falls silent its rules may miss something, and each report says so; the
@@ -23,6 +25,7 @@ from pytest_loopsafe._probes.births import LoopBorn
 from pytest_loopsafe._probes.instrumentation import Probes, Sighting
 from pytest_loopsafe._probes.primitives import PrimitiveRefused
 from pytest_loopsafe._probes.scheduling import ForeignAwait
+from pytest_loopsafe._probes.uses import CouldWait
 from pytest_loopsafe._rules.ls103 import ClosedLoopCall
 
 
@@ -49,6 +52,7 @@ _MUST_SEE: dict[type[Sighting], str] = {
     LoopBorn: "the making of a loop",
     ForeignAwait: "a cross-loop await (LS101)",
     PrimitiveRefused: "a foreign primitive (LS102)",
+    CouldWait: "a lock held across a suspension (LS107)",
     ClosedLoopCall: "a call on a closed loop (LS103)",
 }
 
@@ -62,15 +66,17 @@ def sing(probes: Probes) -> tuple[Topic, ...]:
     Raises:
         BlindError: when one of them was not seen; the message names it and the interpreter.
     """
-    seen = _Seen()
-    with probes.only(seen):
-        try:
-            _hazards()
-        except Exception as error:
-            raise _refusal(list(_MUST_SEE.values())) from error
+    for threaded in (True, False):
+        seen = _Seen()
+        with probes.only(seen):
+            try:
+                _hazards(threaded)
+            except Exception as error:
+                raise _refusal(list(_MUST_SEE.values())) from error
         missed = [words for kind, words in _MUST_SEE.items() if kind not in seen.kinds]
         if missed:
             raise _refusal(missed)
+    with probes.only(_Seen()):
         return _blind()
 
 
@@ -98,7 +104,7 @@ def _interpreter() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
-def _hazards() -> None:
+def _hazards(threaded: bool) -> None:
     home, other = _cpython.BaseEventLoop(), _cpython.BaseEventLoop()
     try:
         future = home.create_future()
@@ -106,6 +112,8 @@ def _hazards() -> None:
 
         async def bind() -> None:
             _cpython.bind(lock)
+            async with asyncio.Lock():
+                await asyncio.sleep(0)
 
         async def stray() -> None:
             with suppress(RuntimeError):
@@ -116,7 +124,7 @@ def _hazards() -> None:
         for loop, coroutine in ((home, bind()), (other, stray())):
             task = asyncio.Task(coroutine, loop=loop)
             for _ in range(4):
-                _cpython.run_ready(loop)
+                _cpython.run_ready(loop, threaded=threaded)
             task.result()
     finally:
         home.close()

@@ -1,0 +1,284 @@
+"""Seeing locks, semaphores and conditions: who holds one, and whether another task runs meanwhile.
+
+That is what counts, for only then can anybody find one taken. It is told when the holder is
+scheduled anew before it has given it back (so it was suspended), when somebody else takes it or
+gives it back, or when the loop ends and takes the holder with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._cpython import primitives as private
+from pytest_loopsafe._probes.instrumentation import Patches
+from pytest_loopsafe._probes.steps import Steps
+from pytest_loopsafe._probes.uses import (
+    Build,
+    CouldWait,
+    Original,
+    PrimitiveUsed,
+    Record,
+    Uses,
+    marked_async,
+    nowhere,
+)
+from pytest_loopsafe._words.answers import Place
+
+
+class Gate(Record):
+    """A lock or semaphore in one loop. It counts where it was held while another task ran.
+
+    Attributes:
+        face: refers to the condition around a lock.
+        holder: refers to the task that holds it and is still in the step in which it took it.
+        permits: how many the holder has.
+        taken: where it took the first.
+        free: how many there were before.
+        held: what was to be shown has been seen: it was held while another task ran.
+        quiet: it was taken here often enough to be known, and never held so.
+    """
+
+    __slots__ = ("face", "free", "held", "holder", "permits", "quiet", "table", "taken")
+
+    def __init__(self, primitive: weakref.ref[Any], table: Gates) -> None:
+        super().__init__(primitive)
+        self.face: Any = nowhere
+        self.table = table
+
+    def begin(self, loop: Any) -> None:
+        """It is used in another loop than before."""
+        super().begin(loop)
+        self.holder: Any = None
+        self.permits = self.free = 0
+        self.taken: Place | None = None
+        self.held = self.quiet = False
+
+    def is_of(self, task: Any) -> bool:
+        """Whether it is the only thing to be known of a task's step: that it is held."""
+        return self.holder is not None and self.holder() is task
+
+    def is_over(self) -> bool:
+        """Whether that task is gone."""
+        return self.holder is None or self.holder() is None
+
+    def end(self) -> None:
+        """That step is over."""
+        if self.holder is not None:
+            self.spans(self.holder())
+
+    def end_with(self, loop: Any) -> None:
+        """That loop has ended: nobody will give it back."""
+        if self.holder is not None and self.loop() is loop:
+            self.spans(self.holder())
+
+    def spans(self, task: Any) -> None:
+        """Its holder was suspended, or has ended, or somebody else is at it: the use counts."""
+        primitive, self.holder = self.primitive(), None
+        if primitive is None or private.free_permits(primitive) >= self.free:
+            return  # it was called, and not awaited yet; or given back where nobody could see it
+        self.held, self.quiet = True, False
+        if self.asked or self.plainly:
+            self.table.tell(self, primitive, holder=task, taken=self.taken)
+
+
+class Gates(Uses):
+    """Locks and semaphores, and conditions by the lock under them."""
+
+    def _record(self, primitive: weakref.ref[Any]) -> Any:
+        return Gate(primitive, self)
+
+    def acquire(self, primitive: Any, loop: Any, user: FrameType, face: Any = None) -> None:
+        """It is taken. `face` is the condition that is entered, where it is that."""
+        gate: Gate = self.of(primitive)
+        task = asyncio.current_task(loop)
+        if gate.holder is not None and gate.holder() is not task:
+            self._met(gate)
+        if gate.loop() is not loop:
+            # A holder in a loop that runs at the same time is as good as one in this.
+            alongside = gate.held and _cpython.loop_thread(gate.loop()) is not None
+            gate.begin(weakref.ref(loop))
+            gate.held = alongside
+        if face is not None:
+            gate.face = weakref.ref(face)
+        if not gate.used:
+            gate.used = True
+            self.emit(PrimitiveUsed(gate.face() or primitive, "acquire", loop))
+        if private.would_wait(primitive, "acquire"):
+            self.tell(gate, primitive, waits=True)
+            return
+        asked = self.steps.answered(task, primitive, "acquire", user)
+        news = True
+        if asked is None:
+            gate.plainly = True
+        else:
+            news = gate.notes(asked)
+        if gate.held:
+            if news:
+                self.tell(gate, primitive)
+        elif gate.holder is not None:
+            gate.permits += not isinstance(primitive, asyncio.Lock)
+        elif task is not None:
+            gate.holder, gate.permits = weakref.ref(task), 1
+            gate.taken = (user.f_code, user.f_lasti)
+            gate.free = private.free_permits(primitive)
+            gate.quiet = gate.plainly and type(primitive) is asyncio.Lock
+            self.steps.holds(task, gate)
+
+    def release(self, gate: Gate) -> None:
+        """It is given back: within the step, if it was taken in it."""
+        loop = _cpython.get_running_loop()
+        task = asyncio.current_task(loop) if loop is not None else None
+        if task is None or gate.holder() is not task:
+            self._met(gate)
+        elif gate.permits > 1:
+            gate.permits -= 1
+        else:
+            gate.holder = None
+            self.steps.gives_back(task, gate)
+
+    def _met(self, gate: Gate) -> None:
+        """It is held by a task that does not run: somebody else does."""
+        holder = gate.holder()
+        if holder is not None:
+            self.steps.gives_back(holder, gate)
+        gate.spans(holder)
+
+    def tell(
+        self,
+        gate: Gate,
+        primitive: Any,
+        *,
+        waits: bool = False,
+        holder: Any = None,
+        taken: Place | None = None,
+    ) -> None:
+        """Tell that it could have been found taken."""
+        gate.settled = gate.plainly = gate.plainly or waits
+        asked = () if gate.plainly else tuple(gate.asked.values())
+        loop = gate.loop()
+        if loop is not None:
+            self.emit(CouldWait(gate.face() or primitive, loop, waits, holder, taken, asked))
+
+
+def hook(patches: Patches, gates: Gates) -> None:
+    """Hook the methods by which they are taken and given back."""
+    for kind in (asyncio.Lock, asyncio.Semaphore):
+        patches.replace(kind, "acquire", _acquire(gates))
+        patches.replace(kind, "release", _release(gates))
+    # A condition has its lock's methods from when it was made, which may be before all hooks.
+    patches.replace(asyncio.Condition, "__aenter__", _enter(gates))
+    patches.replace(asyncio.Condition, "__aexit__", _leave(gates))
+    patches.on_loop_classes("close", _close(gates.steps), inherited=True)
+
+
+def _acquire(gates: Gates) -> Build:
+    def build(original: Original) -> Original:
+        running, known = _cpython.get_running_loop, gates.records.get
+        steps, task_of, ref = gates.steps.table, asyncio.current_task, weakref.ref
+        lock_state, idle = private.lock_state, private.UNCONTENDED
+
+        def acquire(self: Any) -> Any:
+            gate, loop = known(id(self)), running()
+            if gate is None or gate.loop() is not loop:
+                pass
+            elif gate.settled:
+                return original(self)
+            elif gate.quiet and gate.holder is None and lock_state(self) == idle:
+                # A pool takes its lock for each command, around plain statements: this has to be
+                # quick. All else is as in `Gates.acquire`.
+                task = task_of(loop)
+                if task is not None and id(task) not in steps:
+                    frame = sys._getframe(1)
+                    if frame.f_code is private.ENTER:
+                        frame = frame.f_back or frame
+                    gate.taken = frame.f_code, frame.f_lasti
+                    gate.holder = ref(task)
+                    steps[id(task)] = gate
+                    return original(self)
+            if loop is not None:
+                caller = sys._getframe(1)
+                user = private.calling_user(caller)
+                if user is not None and (user is caller or not _is_entered(gate, caller, self)):
+                    gates.acquire(self, loop, user)
+            return original(self)
+
+        return marked_async(acquire)
+
+    return build
+
+
+def _is_entered(gate: Any, caller: FrameType, lock: Any) -> bool:
+    """Whether a lock is taken by ``async with condition``, which has told so itself."""
+    return gate is not None and gate.face is not nowhere and caller.f_locals.get("self") is not lock
+
+
+def _release(gates: Gates) -> Build:
+    def build(original: Original) -> Original:
+        running, known = _cpython.get_running_loop, gates.records.get
+        steps, task_of = gates.steps.table, asyncio.current_task
+        step_of: Callable[[int], Any] = steps.get
+
+        def release(self: Any) -> Any:
+            gate = known(id(self))
+            if gate is None or gate.holder is None:
+                return original(self)
+            loop, task = running(), gate.holder()
+            here = loop is not None and task is not None and task_of(loop) is task
+            if here and gate.quiet and step_of(id(task)) is gate:
+                gate.holder = None
+                del steps[id(task)]
+            else:
+                gates.release(gate)
+            return original(self)
+
+        return release
+
+    return build
+
+
+def _close(steps: Steps) -> Build:
+    """A loop takes its tasks with it, and they what they hold."""
+
+    def build(original: Original) -> Original:
+        def close(self: Any) -> Any:
+            __tracebackhide__ = True
+            steps.end_with(self)
+            return original(self)
+
+        return close
+
+    return build
+
+
+def _enter(gates: Gates) -> Build:
+    def build(original: Original) -> Original:
+        def __aenter__(self: Any) -> Any:  # noqa: N807
+            loop, lock = _cpython.get_running_loop(), private.lock_of(self)
+            user = private.calling_user(sys._getframe(1))
+            if loop is not None and lock is not None and user is not None:
+                gates.acquire(lock, loop, user, self)
+            return original(self)
+
+        return marked_async(__aenter__)
+
+    return build
+
+
+def _leave(gates: Gates) -> Build:
+    def build(original: Original) -> Original:
+        def __aexit__(self: Any, *args: Any) -> Any:  # noqa: N807
+            lock = private.lock_of(self)
+            gate = gates.records.get(id(lock)) if lock is not None else None
+            if gate is not None and gate.holder is not None:
+                gates.release(gate)
+            return original(self, *args)
+
+        return marked_async(__aexit__)
+
+    return build

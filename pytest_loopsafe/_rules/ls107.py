@@ -1,0 +1,163 @@
+"""LS107: one Lock, Event, Semaphore, Condition, Queue or Barrier could have bound to two loops.
+
+A primitive binds to a loop only when a task has to wait for it there. Until then it passes through
+any number of loops, and then fails in production, under contention. So what is counted is in which
+loops a task could have had to wait; two of them are a finding. The same for everybody's primitives,
+a library's and the user's own.
+
+A lock, semaphore or condition, in one loop:
+
+=====================  ====================  ======================================================
+held while another     taken without asking  can a task have to wait for it there?
+task runs              ``locked()`` first
+=====================  ====================  ======================================================
+no                     either                no: whoever comes finds it free
+yes                    never                 no: whoever would have to wait does not take it
+yes                    yes                   yes, once a second task comes: it counts
+either                 had to wait           it did: it counts
+=====================  ====================  ======================================================
+
+*Held while another task runs*: its holder was suspended before it gave it back, or another task or
+callback met it while it was held. That is why it counts in each loop by itself. A lock held across
+a suspension in one loop, and taken around plain statements only in the others, binds to the one and
+is never waited for in the others: nothing is wrong, unless the loops run at the same time in
+threads (then a holder in one is met in the other, and counts in both), or one went away with the
+lock (then the next to take it has to wait, and counts by that).
+
+A queue counts where it is read, or filled up to a limit, without having been asked in the same step
+of the same task. ``put`` on a queue without a limit never waits, nor do ``put_nowait`` and
+``release``. A barrier and a condition count where they are waited for. An Event counts where it had
+to be waited for, or where its state was changed in that loop before: set once for good, or set
+again when it is set already, it is a plain flag.
+
+Whether code that asked first listened to the answer is judged at rest, from its bytecode
+(`pytest_loopsafe._words.answers`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.primitives import UseProbe
+from pytest_loopsafe._probes.scheduling import SchedulingProbe
+from pytest_loopsafe._probes.steps import Asked
+from pytest_loopsafe._probes.uses import CouldWait
+from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births, name_primitive
+from pytest_loopsafe._rules.uses import ByPrimitive, frames_of, users_of_use
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import Frame, Stack
+
+RULE = Rule(
+    "LS107",
+    "shared-primitive",
+    Severity.ERROR,
+    "a primitive was used in two loops",
+    "Nothing raised only because nobody had to wait. Make it inside the loop that uses it, or "
+    "keep one for each loop in a WeakKeyDictionary keyed by the loop itself (never by id(loop)).",
+)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Where a task could have had to wait, or could have if its code did not listen."""
+
+    loop: LoopInfo
+    frames: tuple[Frame, ...]
+    asked: tuple[Asked, ...] = ()
+
+
+@dataclass
+class _Uses:
+    """The uses of one primitive: the first that counts, the loop of the latest that does.
+
+    `asked` are those to be judged, by their places: the first in two loops; `listened` the places
+    that were found to need no more judging.
+    """
+
+    first: _Use | None = None
+    latest: int = 0
+    asked: dict[object, list[_Use]] = field(default_factory=dict)
+    listened: dict[object, tuple[Asked, ...]] = field(default_factory=dict)
+
+
+class SharedPrimitives(Detector):
+    """LS107."""
+
+    rules = (RULE,)
+    probes = (UseProbe(), SchedulingProbe())
+    judges = (CouldWait, PassEnded, RunEnded)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._uses: ByPrimitive[_Uses] = ByPrimitive(_Uses)
+        self._asked: list[tuple[weakref.ref[Any], _Uses]] = []
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report a use once one in an earlier loop counts; one that asked first, at rest."""
+        if isinstance(sighting, CouldWait):
+            yield from self._used(sighting)
+        elif isinstance(sighting, PassEnded | RunEnded):
+            asked, self._asked = self._asked, []
+            for ref, uses in asked:
+                yield from self._judge(ref(), uses)
+
+    def _used(self, sighting: CouldWait) -> Iterator[Observation]:
+        uses, loop = self._uses.of(sighting.primitive), self.loops.of(sighting.loop)
+        if loop.number == uses.latest:
+            return
+        if sighting.asked:
+            self._note(sighting, uses, loop)
+        elif _cpython.bound_loop(sighting.primitive) in (None, sighting.loop):  # else it is LS102
+            use = _Use(loop, frames_of(sighting))
+            yield from self._count(sighting.primitive, uses, use, users_of_use(sighting))
+
+    def _note(self, sighting: CouldWait, uses: _Uses, loop: LoopInfo) -> None:
+        key = tuple(asked.key for asked in sighting.asked)
+        known = uses.asked.get(key, ())
+        if key in uses.listened or len(known) > 1 or any(use.loop == loop for use in known):
+            return
+        if not uses.asked:
+            self._asked.append((weakref.ref(sighting.primitive), uses))
+        use = _Use(loop, frames_of(sighting), sighting.asked)
+        uses.asked.setdefault(key, []).append(use)
+
+    def _judge(self, primitive: Any, uses: _Uses) -> Iterator[Observation]:
+        pending, uses.asked = uses.asked, {}
+        for key, found in pending.items():
+            if all(asked.is_guarded() for asked in found[0].asked):
+                uses.listened[key] = found[0].asked
+            elif primitive is not None:
+                for use in found:
+                    yield from self._count(primitive, uses, use, ())
+
+    def _count(
+        self, primitive: Any, uses: _Uses, use: _Use, users: tuple[Any, ...] | None
+    ) -> Iterator[Observation]:
+        first = uses.first = uses.first or use
+        uses.latest = use.loop.number
+        if first.loop != use.loop:
+            yield Observation(
+                Finding(
+                    RULE,
+                    f"one {name_primitive(primitive)} was used in {first.loop} and in {use.loop}: "
+                    "it binds to the first loop in which a task has to wait for it, and raises in "
+                    "the others",
+                    use.loop,
+                    first.loop,
+                    (
+                        Stack(f"used in {use.loop}", use.frames),
+                        Stack(f"first used in {first.loop}", first.frames),
+                        *loop_births(first.loop, use.loop),
+                    ),
+                    RULE.remedy,
+                ),
+                about=(primitive,),
+                users=users,
+            )
