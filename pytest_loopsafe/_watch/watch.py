@@ -47,10 +47,10 @@ class LoopsafeWarning(UserWarning):
 
 
 @functools.cache
-def _probes() -> tuple[Probe, ...]:
+def _probes(detectors: tuple[type[Detector], ...]) -> tuple[Probe, ...]:
     own: tuple[Probe, ...] = (BirthProbe(), LifeProbe(), LogProbe())
     by_kind: dict[type, Probe] = {type(probe): probe for probe in own}
-    for detector in discover():
+    for detector in detectors:
         for probe in detector.probes:
             by_kind.setdefault(type(probe), probe)
     return tuple(by_kind.values())
@@ -77,7 +77,7 @@ def standing_by() -> Iterator[None]:
     Raises:
         BlindError: when the canary is not seen on this interpreter.
     """
-    with PROCESS.armed(_probes(), _Nobody(), canary.sing):
+    with PROCESS.armed(_probes(discover()), _Nobody(), canary.sing):
         yield
 
 
@@ -135,7 +135,7 @@ class Watch:
         """
         TERRITORY.prepare()  # whose file is whose is asked in hooks, where nothing may be read
         try:
-            with PROCESS.armed(_probes(), self, canary.sing) as patches:
+            with PROCESS.armed(_probes(discover()), self, canary.sing) as patches:
                 self._blind = tuple(map(canary.note, patches.blind))
                 yield patches
         finally:
