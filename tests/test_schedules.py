@@ -28,9 +28,41 @@ def repeats(report: pytest_loopsafe.LoopReport) -> list[bool]:
 def test_recycled_gives_each_loop_its_predecessors_id_or_says_that_it_could_not(func) -> None:
     report = pytest_loopsafe.run(func, loops=8, schedule="recycled")
     refused = {int(note.split()[1]) for note in report.notes}
-    for number, repeated in enumerate(repeats(report), start=2):
+    *others, last = repeats(report)
+    for number, repeated in enumerate(others, start=2):
         assert repeated is (number not in refused)
     assert len(refused) <= 2
+    assert not last
+
+
+@pytest.mark.parametrize("func", [own_id, own_id_from_sync_code])
+@pytest.mark.parametrize(
+    ("loops", "schedule", "plan"),
+    [
+        (3, "consecutive", "new, reused, new"),
+        (4, "consecutive", "new, new, reused, new"),
+        (7, "consecutive", "new, new, reused, new, reused, new, reused"),
+        (2, "recycled", "new, reused"),
+        (3, "recycled", "new, reused, reused"),
+        (5, "recycled", "new, reused, reused, reused, new"),
+    ],
+)
+def test_which_loops_get_a_new_id(func, loops: int, schedule: str, plan: str) -> None:
+    """An id is new that no loop of any run has had; a reused one is the predecessor's."""
+    for attempt in range(3):  # now and then the memory is taken, by luck
+        report = pytest_loopsafe.run(func, loops=loops, schedule=schedule)
+        ids = report.results
+        kinds = [
+            "reused" if index and one == ids[index - 1] else "new" if one not in had else "other"
+            for index, one in enumerate(ids)
+        ]
+        had.update(ids)
+        if ", ".join(kinds) == plan:
+            return
+    raise AssertionError(kinds, attempt)
+
+
+had: set[int] = set()
 
 
 @pytest.mark.parametrize("func", [own_id, own_id_from_sync_code])

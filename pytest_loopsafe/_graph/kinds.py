@@ -7,6 +7,7 @@ nothing. What walks over all objects must do neither.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -40,3 +41,10 @@ _MODULE: Any = vars(type)["__module__"]
 def is_mass(thing: Any, most: int) -> bool:
     """Whether something is a container of more than so many things: data, and nobody's clients."""
     return type(thing) in _CONTAINERS and len(thing) > most
+
+
+def is_plain_local(kind: type) -> bool:
+    """Whether to read the variables of a class's instances in a thread runs no code of theirs."""
+    return issubclass(kind, threading.local) and all(
+        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
+    )

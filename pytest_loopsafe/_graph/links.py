@@ -127,7 +127,9 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
     elif is_a(parent, deque):
         yield from ((one, f"[{index}]") for index, one in enumerate(deque.copy(parent)))
     elif is_a(parent, set | frozenset):
-        yield from ((one, f".<element {_key(one, name_loop)}>") for one in gc.get_referents(parent))
+        yield from (
+            (one, f".<element {key_text(one, name_loop)}>") for one in gc.get_referents(parent)
+        )
     elif is_a(parent, CellType):
         try:
             yield parent.cell_contents, ".cell_contents"
@@ -159,9 +161,9 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
 
 def _items(parent: dict[Any, Any], name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
     for key, value in dict.copy(parent).items():
-        text = f"[{_key(key, name_loop)}]"
+        text = f"[{key_text(key, name_loop)}]"
         yield value, text
-        yield key, f".<key {_key(key, name_loop)}>"
+        yield key, f".<key {key_text(key, name_loop)}>"
 
 
 def _of_function(function: FunctionType) -> Iterator[tuple[Any, str]]:
@@ -195,7 +197,7 @@ def _of_cache(cache: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
 
 def _arguments(key: Any, name_loop: NameLoop) -> str:
     parts = tuple(key) if is_a(key, tuple | list) else (key,)
-    return ", ".join(_key(one, name_loop) for one in parts)
+    return ", ".join(key_text(one, name_loop) for one in parts)
 
 
 def _of_suspended(suspended: Any) -> Iterator[tuple[Any, str]]:
@@ -213,7 +215,7 @@ def _variable(var: contextvars.ContextVar[Any]) -> str:
     return f"<ContextVar {var.name!r}>"
 
 
-def _key(key: Any, name_loop: NameLoop) -> str:
+def key_text(key: Any, name_loop: NameLoop) -> str:
     """A key as a reader would write it; never by calling the ``repr`` of somebody's class."""
     if is_a(key, weakref.ref):
         target = key()
@@ -222,7 +224,7 @@ def _key(key: Any, name_loop: NameLoop) -> str:
     if named is not None:
         return f"<{named}>"
     if type(key) is tuple:
-        return f"({', '.join(_key(one, name_loop) for one in key)})"
+        return f"({', '.join(key_text(one, name_loop) for one in key)})"
     if type(key) in (str, bytes, int, float, bool, type(None)):
         text = repr(key)
         return text if len(text) <= _LONGEST_KEY else f"{text[: _LONGEST_KEY - 1]}…"

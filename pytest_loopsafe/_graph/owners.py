@@ -35,6 +35,14 @@ from pytest_loopsafe._cpython import namespace_of
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a, is_future, module_of
 from pytest_loopsafe._graph.referrers import Referrers
+from pytest_loopsafe._graph.roots import (
+    NOT_OWNERS,
+    Root,
+    is_for_the_test,
+    is_walked,
+    roots_of,
+    users_roots,
+)
 from pytest_loopsafe._graph.threads import by_thread_name, held_by_threads, thread_locals
 from pytest_loopsafe._words.stacks import is_library, is_own, local_variables, module_file
 
@@ -43,11 +51,6 @@ _MAX_NODES = 50_000
 _LONGEST_PATH = 300
 _CONTEXT_DEPTH = 6
 """A context reaches its values over at most so many of its own nodes."""
-NOT_OWNERS = ("pytest_loopsafe", "_pytest", "pytest", "pluggy", "pytest_asyncio", "execnet")
-"""Top-level packages whose objects hold things for the test's sake only."""
-
-_RUNNING = ("_asyncio", "asyncio.tasks")
-"""Modules that list the tasks there are: what runs now is a frame's, and no answer."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,6 @@ class Owners:
     stopped: str | None = None
 
 
-@dataclass(frozen=True)
-class _Root:
-    text: str
-    own: bool
-    subject: bool = False
-    hidden: bool = False
-
-
 class OwnerSearch:
     """Searches the heap for holders, at one moment: nothing else is to run between its searches.
 
@@ -111,9 +106,8 @@ class OwnerSearch:
     ) -> None:
         self._name_loop = name_loop
         subjects = tuple(subjects)
-        self._roots = _roots(subjects)
-        users = (namespace_of(module) for name, module in _modules() if _is_users(name))
-        self._referrers = Referrers((*users, *(one for one, _ in subjects)), _is_walked)
+        self._roots = roots_of(subjects)
+        self._referrers = Referrers((one for one, _ in users_roots(subjects)), is_walked)
 
     def owners(self, *targets: Any, ignore: Iterable[object] = (), thorough: bool = True) -> Owners:
         """Find who holds any of `targets`; from each owner the path to the nearest of them.
@@ -207,54 +201,24 @@ class OwnerSearch:
             for var, value in node.items():
                 for position, one in enumerate(chain[1:_CONTEXT_DEPTH], start=1):
                     if value is one:
-                        root = _Root(f"{_name_of(var)}.get()", own=True)
+                        root = Root(f"{_name_of(var)}.get()", own=True)
                         return [self._owner(root, chain[position:])]
         for name, frame, variable in held_by_threads(node, NOT_OWNERS):
             code = frame.f_code
             text = f"<thread {name!r}, in {code.co_qualname}()>.{variable}"
-            return [self._owner(_Root(text, not is_library(code.co_filename)), chain)]
+            return [self._owner(Root(text, not is_library(code.co_filename)), chain)]
         if len(chain) > 1 and _held_by_c(node):
             text = f"<C code: a {type(node).__qualname__}>"
-            return [self._owner(_Root(text, own=False, hidden=True), chain)]
+            return [self._owner(Root(text, own=False, hidden=True), chain)]
         return []
 
-    def _owner(self, root: _Root, chain: tuple[Any, ...]) -> Owner:
+    def _owner(self, root: Root, chain: tuple[Any, ...]) -> Owner:
         path = links.write(chain, root.text, self._name_loop)
         begin = root.text
         if not root.subject and is_a(chain[0], dict | type):  # a module or a class: its name
             position = 2 if type(chain[0]) is dict else 3
             begin = links.write(chain[:position], root.text, self._name_loop)
         return Owner(_shortened(path), root.text, begin, root.own, root.subject, root.hidden, chain)
-
-
-def _modules() -> list[tuple[str, ModuleType]]:
-    return [
-        (name, one) for name, one in tuple(sys.modules.items()) if issubclass(type(one), ModuleType)
-    ]
-
-
-def _is_users(module: str) -> bool:
-    """Whether a module is the user's own code, and nothing that is there for the test's sake."""
-    return module.partition(".")[0] not in NOT_OWNERS and not is_library(module_file(module))
-
-
-def _roots(subjects: Iterable[tuple[Any, str]]) -> dict[int, _Root]:
-    """What lives of itself and can be named, by its ``id()``."""
-    roots: dict[int, _Root] = {}
-    for name, module in _modules():
-        passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
-        own = not is_library(module_file(name))
-        roots.setdefault(id(namespace_of(module)), _Root("" if passing else name, own))
-    for subject, name in subjects:
-        roots[id(subject)] = _Root(name, own=True, subject=True)
-    return roots
-
-
-def _is_walked(thing: Any) -> bool:
-    """Whether what is bound to a loop may be found behind an object."""
-    if issubclass(type(thing), type):
-        return _is_users(module_of(thing))
-    return not _is_for_the_test(thing)
 
 
 def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
@@ -265,14 +229,14 @@ def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
     return tuple(chain)
 
 
-def _class_root(node: Any) -> _Root | None:
+def _class_root(node: Any) -> Root | None:
     """A class lives as long as its module, and holds its attributes."""
     if not is_a(node, type):
         return None
     module = module_of(node)
     if module.partition(".")[0] in NOT_OWNERS:
-        return _Root("", own=False)
-    return _Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
+        return Root("", own=False)
+    return Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
 
 
 _SUSPENDED = ((CoroutineType, "cr"), (GeneratorType, "gi"), (AsyncGeneratorType, "ag"))
@@ -288,12 +252,7 @@ def _is_passing(node: Any) -> bool:
     for suspended, prefix in _SUSPENDED:
         if kind is suspended and getattr(node, f"{prefix}_running"):
             return True  # its variables are those of code that runs now
-    return not issubclass(kind, type | ModuleType) and _is_for_the_test(node)
-
-
-def _is_for_the_test(thing: Any) -> bool:
-    """Whether an object is pytest's, or our own."""
-    return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
+    return not issubclass(kind, type | ModuleType) and is_for_the_test(node)
 
 
 def _held_by_c(node: Any) -> bool:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from pytest_loopsafe._graph import links
+from pytest_loopsafe._graph.kinds import is_plain_local
 from pytest_loopsafe._words.stacks import local_variables
 
 
@@ -24,14 +25,8 @@ def thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
     return [
         (one, wanted[id(links.own_dict(one))])
         for one in gc.get_objects()
-        if _is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
+        if is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
     ]
-
-
-def _is_plain_local(kind: type) -> bool:
-    return issubclass(kind, threading.local) and all(
-        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
-    )
 
 
 def held_by_threads(node: Any, passing: tuple[str, ...]) -> list[tuple[str, FrameType, str]]:

@@ -20,10 +20,11 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph import bindings, links, notes
+from pytest_loopsafe._graph import bindings, links
+from pytest_loopsafe._graph.inventory import Inventory
 from pytest_loopsafe._graph.kinds import is_a
-from pytest_loopsafe._graph.notes import Note, Numbers
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
+from pytest_loopsafe._graph.roots import ask_for_numbers, users_roots
 from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
@@ -83,6 +84,14 @@ class Graph:
             if getattr(self._of_thread, "rests", False):
                 self._of_thread.search = search
         return search
+
+    def inventory(self) -> Inventory:
+        """What the user's data holds."""
+        return Inventory(users_roots(self._subjects), self._loops.named)
+
+    def numbers_are_asked_for(self) -> bool:
+        """Whether any of the user's code may ask for a loop's ``id()`` or hash."""
+        return ask_for_numbers(self._subjects)
 
     def owners(
         self, *things: Any, ignore: Iterable[object] = (), thorough: bool = True
@@ -188,12 +197,6 @@ class Graph:
             return thing in self._told
         except TypeError:
             return False
-
-    # -- to go ---------------------------------------------------------------------------
-
-    def notes_of(self, numbers: Numbers) -> list[Note]:
-        """Where the code under test remembers a loop by its ``id()`` or its hash."""
-        return list(notes.find(numbers, self._subjects, self._loops.named))
 
     # -- loops -----------------------------------------------------------------------------
 

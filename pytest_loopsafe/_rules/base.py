@@ -24,10 +24,23 @@ from pytest_loopsafe._words.stacks import Stack, summary_frames
 
 
 @dataclass(frozen=True)
-class PassEnded(Sighting):
-    """A pass has ended, and what it left behind can be looked at. `number` is its number."""
+class PassBegun(Sighting):
+    """A pass is about to begin: nothing of it runs yet. `number` is its number."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class PassEnded(Sighting):
+    """A pass has ended, and what it left behind can be looked at.
+
+    Attributes:
+        number: its number.
+        failed: whether an error left it.
+    """
+
+    number: int
+    failed: bool = False
 
 
 @dataclass(frozen=True)

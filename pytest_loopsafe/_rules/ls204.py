@@ -1,27 +1,27 @@
 """LS204: a new loop was taken for an earlier one that had the same ``id()``.
 
 ``id()`` is an address, and the next loop often gets the address of the one before it. So code that
-remembers ``id(loop)`` takes the new loop for the old. What it remembers is an int object; code that
-rebuilds for the new loop writes a new one. One that was there before the loop was made, and is
-there unchanged after the loop has run the code, was taken for the new loop's.
+decides by ``id(loop)`` takes the new loop for the old. The schedules give some passes loops with
+ids that the run has never seen, and others loops with their predecessors'. The evidence is what the
+code makes and keeps in the ones and not in the others (`pytest_loopsafe._ledger.births`): no number
+has to be found, in whatever form it is remembered, and no word of the code is read.
 
-Left alone: a number that was there before any loop of this watch had it, for another test left it;
-and one that is written down and never asked for.
+Left alone: numbers that are counted, logged or shown, for nothing is born by them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_loopsafe._graph.notes import Note, Numbers, is_consulted
+from pytest_loopsafe._graph.inventory import Inventory, Known
+from pytest_loopsafe._graph.numbers import Numbers
+from pytest_loopsafe._ledger.births import Births, Pass, Taken
 from pytest_loopsafe._probes.births import LoopBorn
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
+from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
@@ -35,92 +35,131 @@ RULE = Rule(
     "key by it in a WeakKeyDictionary; id(loop) is an address, and the next loop may get it.",
 )
 
+_PASSES = 16
+"""How many passes are looked at: what an ``id()`` decides is seen in the first of them, and the
+watch of a worker lives for days."""
 
-_NUMBERS_LOOKED_FOR = 8
-_IDS_KEPT = 256
-_ALWAYS = 50
-_THEN_EVERY = 16
+_CUT_SHORT = (
+    "the user's data holds more than is looked at after each pass: what there is decided by an "
+    "id() of a loop may have been missed"
+)
 
 
 @dataclass(frozen=True)
-class _Reuse:
-    numbers: Numbers
-    earlier: LoopInfo
-    later: LoopInfo
-    notes: dict[str, Note]
+class _Made:
+    """A loop that was made, and the last of the earlier ones with its ``id()``.
+
+    It is new where nobody has had its ``id()``: not even a loop of an earlier test, of which the
+    user's data remembers it.
+    """
+
+    loop: LoopInfo
+    earlier: LoopInfo | None
+    is_new: bool
 
 
 class LoopIdentity(Detector):
     """LS204."""
 
     rules = (RULE,)
-    judges = (LoopBorn, PassEnded)
+    judges = (LoopBorn, PassBegun, PassEnded, RunEnded)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ids: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], LoopInfo]] = {}
-        self._found_there: dict[int, list[Note]] = {}
-        self._reused: list[_Reuse] = []
-        self._searches = 0
+        self._births = Births()
+        self._known: Known | None = None
+        self._had: dict[int, LoopInfo] = {}
+        self._numbers: set[int] = set()
+        self._before: dict[int, int | str] = {}
+        self._remembered: frozenset[int | str] = frozenset()
+        self._made: list[_Made] = []
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Look for the number when a loop takes it over, and again when the pass has ended."""
-        if isinstance(sighting, LoopBorn):
-            number, info = id(sighting.loop), self.loops.of(sighting.loop)
-            earlier = self._ids.get(number)
-            numbers = Numbers.of(sighting.loop)
-            if earlier is None and len(self._found_there) < _NUMBERS_LOOKED_FOR:
-                self._found_there[number] = self.graph.notes_of(numbers)
-            elif earlier is not None and earlier[0]() is None and self._is_worth_it():
-                notes = {
-                    note.path: note
-                    for note in self.graph.notes_of(numbers)
-                    if self._is_of_this_watch(note, number)
-                }
-                if notes:
-                    self._reused.append(_Reuse(numbers, earlier[1], info, notes))
-            self._ids.pop(number, None)
-            if len(self._ids) >= _IDS_KEPT:
-                del self._ids[next(iter(self._ids))]  # the oldest
-            with suppress(TypeError):  # a loop class without weak references
-                self._ids[number] = (weakref.ref(sighting.loop), info)
+        """Note which ids loops get; look after each pass, and judge when all have ended."""
+        if isinstance(sighting, PassBegun):
+            if sighting.number <= 1 and self._known is None and self.graph.numbers_are_asked_for():
+                inventory = self._look()
+                self._known, self._before = inventory.things(), inventory.numbers()
+                self._remembered = frozenset(self._before.values())
+        elif isinstance(sighting, LoopBorn):
+            if self._known is not None:
+                self._note(sighting.loop)
         elif isinstance(sighting, PassEnded):
-            reused, self._reused = self._reused, []
-            for one in reused:
-                yield from self._judge(one)
+            if self._known is not None and self._made:
+                self._known = self._compare(sighting, self._known)
+        else:
+            yield from map(self._report, self._judge())
 
-    def _is_of_this_watch(self, note: Note, number: int) -> bool:
-        """Whether a note was made in this watch: what was there before was left by others."""
-        if note.dated:
-            return True
-        before = self._found_there.get(number)
-        return before is not None and not any(note.same_as(one) for one in before)
+    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
+        number, info = id(loop), self.loops.of(loop)
+        earlier = self._had.get(number)
+        if earlier is not info:  # else a class whose __init__ calls its base's
+            is_new = earlier is None and number not in self._remembered
+            self._made.append(_Made(info, earlier, is_new))
+            self._had[number] = info
+            self._numbers |= {number, object.__hash__(loop)}
 
-    def _is_worth_it(self) -> bool:
-        """A search costs milliseconds; after many, where ids come again all the time, now and then.
+    def _look(self) -> Inventory:
+        inventory = self.graph.inventory()
+        if inventory.cut_short:
+            self.graph.notes[_CUT_SHORT] = None
+        return inventory
 
-        Code that remembers a number does so from its first loops on.
-        """
-        self._searches += 1
-        return self._searches <= _ALWAYS or self._searches % _THEN_EVERY == 0
+    def _compare(self, end: PassEnded, known: Known) -> Known | None:
+        """Compare what there is after a pass with what there was before it."""
+        made, self._made = self._made, []
+        keys = {one.loop.pass_key for one in made}
+        is_new = None
+        if len(keys) == 1 and all(one.is_new for one in made):
+            is_new = True
+        elif len(keys) == 1 and all(one.earlier is not None for one in made):
+            is_new = False
+        loops = tuple((one.loop, one.earlier) for one in made)
+        inventory = self._look()
+        self._births.add(
+            Pass(end.number, keys.pop(), loops, is_new, end.failed),
+            known,
+            inventory,
+            Numbers(frozenset(self._numbers), self._before),
+        )
+        if inventory.cut_short:
+            self.graph.notes[_CUT_SHORT] = None
+        return inventory.things() if len(self._births.passes) < _PASSES else None
 
-    def _judge(self, reuse: _Reuse) -> Iterator[Observation]:
-        for note in self.graph.notes_of(reuse.numbers):
-            before = reuse.notes.get(note.path)
-            if before is None or not note.same_as(before) or not is_consulted(note):
-                continue
-            yield Observation(
-                Finding(
-                    RULE,
-                    f"{reuse.later} has the id() of {reuse.earlier}, which is gone, and "
-                    f"{note.path} went on as if nothing had changed: {reuse.later} was taken for "
-                    f"{reuse.earlier}",
-                    reuse.later,
-                    reuse.earlier,
-                    loop_births(reuse.earlier, reuse.later),
-                    RULE.remedy,
-                    home_state="gone",
-                    owner=note.path,
-                ),
-                identity=note.place,
-            )
+    def _judge(self) -> Iterator[Taken]:
+        """What is sure; of the rest a note says that another pass would tell."""
+        births, self._births = self._births, Births()
+        for taken in births.verdicts():
+            if taken.sure:
+                yield taken
+            else:
+                self.graph.notes[
+                    f"whether {taken.path} is decided by a loop's id() cannot be told from so few "
+                    "loops: four or more would tell"
+                ] = None
+
+    def _report(self, taken: Taken) -> Observation:
+        later, earlier = taken.reused.loops[0]
+        born = [str(loop) for one in taken.born for loop, _ in one.loops]
+        memory = f": {taken.memory} was left as it was" if taken.memory is not None else ""
+        return Observation(
+            Finding(
+                RULE,
+                f"{later} has the id() of {earlier}, which is gone, and was taken for it: "
+                f"{taken.path} (a {taken.kind}) was made in {_listed(born)}, whose ids were new, "
+                f"and not in {later}{memory}",
+                later,
+                earlier,
+                loop_births(earlier, later),
+                RULE.remedy,
+                home_state="gone",
+                owner=taken.memory or taken.path,
+            ),
+            identity=taken.place,
+        )
+
+
+def _listed(names: list[str]) -> str:
+    """``loop 1, loop 2 and loop 4``."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

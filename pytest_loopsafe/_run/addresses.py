@@ -1,13 +1,16 @@
-"""Which ``id()`` a new loop gets: its predecessor's, or surely another.
+"""Which ``id()`` a new loop gets: its predecessor's, or one that no loop has had.
 
 Production does both. CPython hands a freed object's memory to the next one of the same size, so
 the next loop often has the ``id()`` of the one before it, and code that compares ids takes a new
 loop for the old. Whether that happens in a test is luck: it depends on what else was freed.
 
-The luck is steered with a placeholder: an object of the loop's own size class that is put on the
-predecessor's address as soon as that is free. It is freed just before the next loop is made (the
-allocator gives the last freed block first), or held meanwhile. Nothing is faked: the loop is made
-by whoever makes it, and CPython's allocator places it.
+The luck is steered with placeholders: objects of the loop's own size class. One that lies where the
+next loop is wanted is freed just before that is made, for the allocator gives the last freed block
+first; the others are held meanwhile. Nothing is faked: the loop is made by whoever makes it, and
+CPython's allocator places it.
+
+A plan is for passes, not for loops: in one pass the code may make several, and what it does in that
+pass is compared with what it does in others.
 """
 
 from __future__ import annotations
@@ -15,17 +18,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import BaseEventLoop
 
-_FEW, _MANY = 1_000, 20_000
-"""How many free blocks to use up before the one that is wanted. In a process that has run for long
-thousands may lie before it: worth 5 ms where each loop is asked to take its predecessor's place."""
+Plan = Callable[[int, int], bool | None]
+"""Told a pass's number (from 1) and how many passes there are, it says True for the predecessor's
+``id()``, False for one never seen, None for luck."""
+
+_MOST = 20_000
+"""How many free blocks to use up before the one that is wanted: 5 ms. Mostly it is found at once;
+in a process that has run for long thousands may lie before it."""
 
 
 @dataclass(frozen=True)
@@ -41,50 +49,86 @@ class Steering:
     """Makes loops whose addresses follow a plan.
 
     Args:
-        plan: told the loop's number (from 1), it says True to take the predecessor's ``id()``,
-            False to take another, None to leave it to luck.
+        plan: what each pass's loops are to get.
+        passes: how many passes there are.
     """
 
-    def __init__(self, plan: Callable[[int], bool | None]) -> None:
+    def __init__(self, plan: Plan, passes: int) -> None:
         self._plan = plan
-        self._most = _MANY if plan is always else _FEW
-        self._count = 0
-        self._address: int | None = None
-        self._kind: type | None = None
+        self._passes = passes
+        self._pass = 1
+        self._in_pass = 0
+        self._most_in_pass = 0
+        self._address = 0
+        self._seen: set[int] = set()
+        self._kind = None if plan is never_mind else settle_layout()
         self._previous: Callable[[], Any] = lambda: None
-        self._seat: object | None = None
+        self._blocks = _Blocks()
+        self._owed = False
         self.births: list[Birth] = []
 
+    def next_pass(self) -> None:
+        """The pass that went on has ended, and with it its last loop.
+
+        What none of its loops could have, those of the next may.
+        """
+        last = self.births[-self._in_pass :] if self._in_pass else []
+        self._owed = bool(last) and all(one.wanted and not one.recycled for one in last)
+        self._pass += 1
+        self._in_pass = 0
+        self._reserve(self._pass)
+
     def reserve(self) -> None:
-        """Put a placeholder where the last loop was; to be called as soon as that has ended."""
-        if self._address is None or self._seat is not None or self._plan(self._count + 1) is None:
+        """The pass's last loop may just have gone: have its place, before anything else has it."""
+        self._reserve(self._pass + 1)
+
+    def _wanted(self, number: int) -> bool | None:
+        wanted = self._plan(number, self._passes)
+        if wanted is None:
+            return None
+        return (wanted or self._owed) and self._address != 0
+
+    def _reserve(self, number: int) -> None:
+        """Put a placeholder where the last loop was, if a pass wants its place.
+
+        Where the code makes several loops in one pass, its own objects take that place before the
+        next is made: then those of all earlier ones are held, to be used in turn.
+        """
+        if self._kind is None or self._address in self._blocks.held or not self._wanted(number):
             return
+        if self._previous() is not None and gc.isenabled():
+            gc.collect(1)  # what is young: a whole heap would take longer than the pass
+        places = self._seen.difference(self._blocks.held)
+        if self._most_in_pass == 1:
+            places.intersection_update((self._address,))
         if self._previous() is not None:
-            gc.collect()
-        if self._previous() is None and self._kind is not None:
-            self._seat, _ = _placeholder_at(self._address, self._kind, self._most)
+            places.discard(self._address)
+        self._blocks.take(self._kind, places, len(places))
+        self._blocks.rest.clear()
 
     def make(self, factory: Callable[[], Any]) -> Any:
         """Make the next loop with `factory`, at an address according to plan."""
-        self.reserve()
-        self._count += 1
-        wanted = self._plan(self._count) if self._address is not None else None
+        self._reserve(self._pass)
+        wanted = self._wanted(self._pass)
         alive = self._previous() is not None
-        others: list[object] = []
-        if wanted and self._seat is not None and self._address is not None:
-            # Free it only now, with the size class used up around it: the allocator would
-            # otherwise serve another pool first.
-            kind, self._seat = type(self._seat), None
-            seat, others = _placeholder_at(self._address, kind, self._most)
-            del seat
+        held = self._blocks.held
+        if wanted is False and self._kind is not None:
+            self._blocks.aim_at_new(self._kind, _given())
+        elif wanted and held:
+            self._blocks.aim_at(self._address if self._address in held else next(iter(held)))
         loop = factory()
-        others.clear()
-        self._seat = None
-        if self._address is not None:
+        self._blocks.rest.clear()
+        self._in_pass += 1
+        self._most_in_pass = max(self._most_in_pass, self._in_pass)
+        if self._address:
             recycled = id(loop) == self._address
             reason = "its predecessor is still alive" if alive else "its memory had been taken"
             self.births.append(Birth(recycled, wanted, "" if recycled else reason))
         self._address = id(loop)
+        self._seen.add(self._address)
+        _given().add(self._address)
+        if type(loop) is not self._kind:
+            _settle(type(loop))
         self._kind = type(loop) if _can_be_blank(type(loop)) else None
         try:
             self._previous = weakref.ref(loop)
@@ -93,26 +137,82 @@ class Steering:
         return loop
 
 
-def _placeholder_at(address: int, kind: Any, most: int) -> tuple[object | None, list[object]]:
-    """Make placeholders until one lands on this address; return it, and the others.
+class _Blocks:
+    """Placeholders: those that lie where a loop is wanted, and the rest.
 
     A placeholder is an instance of the loop's own class that was never initialised: how much
     memory CPython gives to an instance depends on its class (from 3.13 on, its attributes lie
-    inline). The loop is no `for ... in range`, because a range object is as large as a loop.
+    inline). While they are made nothing else is that may be as large: no list, no bound method.
     """
-    others: list[object] = []
-    while len(others) < most:
-        placeholder = _cpython.blank_loop(kind)
-        if id(placeholder) == address:
-            return placeholder, others
-        others.append(placeholder)
-    return None, others
+
+    def __init__(self) -> None:
+        self.held: dict[int, Any] = {}
+        self.rest: list[Any] = []
+
+    def take(self, kind: Any, places: Set[int], count: int, most: int = _MOST) -> None:
+        """Hold so many of these places; the rest is what has to be made before they are reached."""
+        collects = gc.isenabled()
+        gc.disable()  # so many new objects would have it run, in the middle of this
+        while count and len(self.rest) < most:
+            placeholder = _cpython.blank_loop(kind)
+            if id(placeholder) in places:
+                self.held[id(placeholder)] = placeholder
+                count -= 1
+            else:
+                self.rest.append(placeholder)
+        if collects:
+            gc.enable()
+
+    def aim_at(self, place: int) -> None:
+        """Have the next loop made at a place that is held.
+
+        It is freed only now, with the size class used up around it: the allocator would otherwise
+        serve another pool first.
+        """
+        kind, places = type(self.held[place]), {place}
+        del self.held[place]
+        self.take(kind, places, 1)
+        self.held.pop(place, None)
+
+    def aim_at_new(self, kind: Any, seen: Set[int]) -> None:
+        """Have the next loop made where none of these was."""
+        self.take(kind, set(), 1, most=1)
+        while len(self.rest) < _MOST and id(self.rest[-1]) in seen:
+            self.take(kind, set(), 1, most=len(self.rest) + 1)
+        self.rest.pop()
 
 
 @functools.cache
-def settle_layout() -> None:
-    """Make asyncio's loop once: on 3.13 the first instance of a class is of another size."""
-    asyncio.new_event_loop().close()
+def _given() -> set[int]:
+    """All addresses that loops were given, in whichever run: an earlier one's may be remembered."""
+    return set()
+
+
+@functools.cache
+def settle_layout() -> Any:
+    """Run a loop, in a way that leaves no trace, so that all later ones are of one size.
+
+    Returns:
+        Its class, where instances may be placeholders.
+    """
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(asyncio.sleep(0))
+        kind = type(runner.get_loop())
+    _settle(kind)
+    return kind if _can_be_blank(kind) else None
+
+
+def _settle(kind: Any) -> None:
+    """Have instances of a class be of one size from here on.
+
+    Since 3.13 attributes lie inline, and each new instance has room for one fewer that its class
+    does not know yet (``dk_usable``), down to one: the first thirty or so are larger than others.
+    """
+    if sys.version_info >= (3, 13) and _can_be_blank(kind):
+        _Blocks().take(kind, set(), 1, most=_INSTANCES_THAT_SHRINK)
+
+
+_INSTANCES_THAT_SHRINK = 40
 
 
 def _can_be_blank(kind: Any) -> bool:
@@ -124,17 +224,25 @@ def _can_be_blank(kind: Any) -> bool:
     )
 
 
-def alternate(number: int) -> bool | None:
-    """Loop 2 gets an id of its own, loop 3 its predecessor's, and so on in turn."""
-    return number % 2 == 1
+def alternate(number: int, passes: int) -> bool | None:
+    """New, recycled, new; where there is more room: new, new, recycled, new, recycled, ...
+
+    Two new ones at the beginning tell code that looks at ids from a client that breaks in each
+    second pass and is made anew in the next. With three passes there is no room for that; then what
+    follows the recycled one tells it from a pool that was not yet full.
+    """
+    return number == 2 if passes == 3 else number > 2 and number % 2 == 1
 
 
-def always(number: int) -> bool | None:
-    """Each loop gets its predecessor's id."""
-    return True
+def always(number: int, passes: int) -> bool | None:
+    """Each pass's loops get their predecessor's id; the last of four or more gets a new one.
+
+    Without that one, code that is set up once looks like code that takes all these loops for one.
+    """
+    return number < passes or passes < 4
 
 
-def never_mind(number: int) -> bool | None:
+def never_mind(number: int, passes: int) -> bool | None:
     """Leave it to luck."""
     return None
 

@@ -67,10 +67,10 @@ class Schedule(ABC):
 class Consecutive(Schedule):
     """``asyncio.run()`` after ``asyncio.run()``, with the loops' addresses to a plan."""
 
-    def __init__(self, factory: LoopFactory | None, plan: Callable[[int], bool | None]) -> None:
+    def __init__(self, factory: LoopFactory | None, plan: addresses.Plan, passes: int) -> None:
         self._factory = factory
         self._plan = plan
-        self._steering = addresses.Steering(plan)
+        self._steering = addresses.Steering(plan, passes)
         self._cover: Callable[[type], None] = lambda kind: None
 
     @contextmanager
@@ -94,13 +94,19 @@ class Consecutive(Schedule):
 
     def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """One ``asyncio.run()``."""
+        try:
+            return self._run(make, limit)
+        finally:
+            self._steering.reserve()
+
+    def _run(self, make: Callable[[], Any], limit: Limit) -> Any:
         factory = self._checked_factory if self._factory is not None else None
         with limit(), asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(make())
 
     def between(self) -> None:
-        """Reserve the address of the loop that has just ended."""
-        self._steering.reserve()
+        """The next loops are those of the next pass."""
+        self._steering.next_pass()
 
     def notes(self) -> tuple[str, ...]:
         """Which loops could not take their predecessor's id, where each was asked to."""
@@ -241,7 +247,7 @@ def checked(factory: LoopFactory) -> LoopFactory:
     return make
 
 
-_PLANS: dict[str, Callable[[int], bool | None]] = {
+_PLANS: dict[str, addresses.Plan] = {
     "consecutive": addresses.alternate,
     "recycled": addresses.always,
     "threads": addresses.alternate,
@@ -263,7 +269,5 @@ def make(settings: Settings, *, own_loops: bool) -> Schedule:
     plan = addresses.always if settings.recycle else _PLANS[settings.schedule]
     if plan is addresses.alternate and settings.loops < 3:
         plan = addresses.never_mind
-    if plan is not addresses.never_mind:
-        addresses.settle_layout()
     kind = Threads if settings.schedule == "threads" else Consecutive
-    return kind(settings.loop_factory, plan)
+    return kind(settings.loop_factory, plan, settings.loops)

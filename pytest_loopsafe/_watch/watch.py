@@ -28,7 +28,7 @@ from pytest_loopsafe._probes.logs import LogBook, Logged, LogProbe
 from pytest_loopsafe._probes.swallowing import Witness
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._rules import discover
-from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded
+from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded
 from pytest_loopsafe._rules.inherited import as_inherited
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.forked import ForkedChildren
@@ -158,6 +158,8 @@ class Watch:
         """
         self.loops.begin_pass(number, key)
         PROCESS.look_again()
+        with PROCESS.deaf():
+            self.observe(PassBegun(number))
 
     def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
         """The pass rests: judge what it left behind, and which of its errors were swallowed.
@@ -174,7 +176,7 @@ class Watch:
         if thorough:
             # Not while judging: what finalizers do now is to be seen.
             self.graph.collect(whole=False)
-            self._rest(PassEnded(self.loops.pass_number))
+            self._rest(PassEnded(self.loops.pass_number, bool(errors)))
         else:
             self.logs.judge(self._log.attach)
 
@@ -295,7 +297,7 @@ class Watch:
             if isinstance(sighting, Logged):
                 self.logs.take(sighting, self.loops.pass_number)
                 return
-            self._is_idle = False
+            self._is_idle &= isinstance(sighting, PassBegun)
             if isinstance(sighting, LoopBorn):
                 self.loops.born(sighting.loop, self._inside(current_stack()))
                 PROCESS.look_again()

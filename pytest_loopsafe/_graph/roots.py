@@ -1,0 +1,89 @@
+"""What lives of itself: the globals of modules, and what a test names. Paths begin there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import Any
+
+from pytest_loopsafe._cpython import namespace_of
+from pytest_loopsafe._graph.kinds import module_of
+from pytest_loopsafe._graph.numbers import are_asked_for_in
+from pytest_loopsafe._words.stacks import is_library, module_file
+
+NOT_OWNERS = ("pytest_loopsafe", "_pytest", "pytest", "pluggy", "pytest_asyncio", "execnet")
+"""Top-level packages whose objects hold things for the test's sake only."""
+
+_RUNNING = ("_asyncio", "asyncio.tasks")
+"""Modules that list the tasks there are: what runs now is a frame's, and no answer."""
+
+Subjects = tuple[tuple[Any, str], ...]
+"""The function under test and what it is given, each with its name."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where a path begins.
+
+    Attributes:
+        text: its name; empty for what counts for nobody.
+        own: whether it is the user's own.
+        subject: whether it is the function under test, or given to it.
+        hidden: whether only C code holds it.
+    """
+
+    text: str
+    own: bool
+    subject: bool = False
+    hidden: bool = False
+
+
+def modules() -> list[tuple[str, ModuleType]]:
+    """All modules there are, by name."""
+    return [
+        (name, one) for name, one in tuple(sys.modules.items()) if issubclass(type(one), ModuleType)
+    ]
+
+
+def is_users(module: str) -> bool:
+    """Whether a module is the user's own code, and nothing that is there for the test's sake."""
+    return module.partition(".")[0] not in NOT_OWNERS and not is_library(module_file(module))
+
+
+def roots_of(subjects: Iterable[tuple[Any, str]]) -> dict[int, Root]:
+    """All that lives of itself and can be named, by its ``id()``."""
+    roots: dict[int, Root] = {}
+    for name, module in modules():
+        passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
+        own = not is_library(module_file(name))
+        roots.setdefault(id(namespace_of(module)), Root("" if passing else name, own))
+    for subject, name in subjects:
+        roots[id(subject)] = Root(name, own=True, subject=True)
+    return roots
+
+
+def users_roots(subjects: Iterable[tuple[Any, str]]) -> list[tuple[Any, str]]:
+    """Where a walk over the user's data begins: their modules' globals, and what was named."""
+    users = ((namespace_of(module), name) for name, module in modules() if is_users(name))
+    return [*users, *subjects]
+
+
+def is_walked(thing: Any) -> bool:
+    """Whether what is bound to a loop may be found behind an object."""
+    if issubclass(type(thing), type):
+        return is_users(module_of(thing))
+    return not is_for_the_test(thing)
+
+
+def is_for_the_test(thing: Any) -> bool:
+    """Whether an object is pytest's, or our own."""
+    return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
+
+
+def ask_for_numbers(subjects: Subjects) -> bool:
+    """Whether any of the user's code may ask for the ``id()`` or the hash of anything."""
+    files = {module_file(name) for name, _ in modules() if is_users(name)}
+    files |= {one.__code__.co_filename for one, _ in subjects if type(one) is FunctionType}
+    return any(map(are_asked_for_in, files))
