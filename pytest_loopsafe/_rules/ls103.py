@@ -19,9 +19,10 @@ from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.swallowing import anticipates, likely_handler
 from pytest_loopsafe._rules.base import Detector, loop_births, name_loop
 from pytest_loopsafe._rules.ls303 import LEFT_OPEN
+from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, in_finalizer, is_stdlib, live_frames, stack_here
+from pytest_loopsafe._words.stacks import Stack, is_stdlib, live_frames, stack_here
 
 CALL = Rule(
     "LS103",
