@@ -30,12 +30,12 @@ from pytest_loopsafe._probes.primitives import (
     PrimitiveUsed,
     UseProbe,
 )
-from pytest_loopsafe._probes.swallowing import likely_handler
 from pytest_loopsafe._rules.base import Detector, a, loop_births, name_loop, name_primitive
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, live_frames, stack_here
+from pytest_loopsafe._words.ways import way_here
 
 FOREIGN = Rule(
     "LS102",
@@ -152,7 +152,7 @@ class Primitives(Detector):
                 home_state=state,
             ),
             error,
-            likely_handler(live_frames()) if error else None,
+            way_here(live_frames(), type(error)) if error else None,
             about=(primitive,),
         )
 

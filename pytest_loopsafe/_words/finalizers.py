@@ -197,7 +197,7 @@ _NAMESPACE: Any = vars(type)["__dict__"]
 
 def _hands_on(caller: FrameType, code: CodeType) -> bool:
     """Whether a loop runs this function now, as the callback that it was given."""
-    if caller.f_code.co_qualname != "Handle._run":
+    if caller.f_code.co_qualname != _cpython.CALLBACK_BEGINS:
         return False
     callback = _cpython.timer_callback(local_variables(caller).get("self"))
     while type(callback) is MethodType:
