@@ -83,7 +83,7 @@ NOT_ASYNCIOS = {
     "__init__.py": {"_run"},  # a room of this package
     "_adapters/postgres.py": {"_closed"},  # asyncpg's
     "_graph/bindings.py": {"_closed"},  # of libraries' clients
-    "_probes/logs.py": {"_context"},  # structlog's
+    "_probes/records.py": {"_context"},  # structlog's
     "_workers/host.py": {"_local"},  # Celery's
 }
 """Where a name that is private of asyncio is somebody else's too."""

@@ -687,25 +687,122 @@ def test_nothing_that_is_logged_is_kept_alive(how: str, capsys: Any) -> None:
     assert len(report.logs) == 1
 
 
+class Counting:
+    """What counts how often it is asked for its text, and does something each time."""
+
+    def __init__(self, does: Callable[[], Any] = lambda: None) -> None:
+        self.asked = 0
+        self.does = does
+
+    def __str__(self) -> str:
+        self.asked += 1
+        self.does()
+        return "asked"
+
+    __repr__ = __str__
+
+
+class Failing(Exception):
+    def __init__(self) -> None:
+        self.counting = Counting()
+
+    def __str__(self) -> str:
+        return str(self.counting)
+
+
+class Rendering(logging.Handler):
+    """A handler that makes text of what it is given, as most do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+
+class Copying(logging.Handler):
+    """A handler that hands a copy to another place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.makeLogRecord(record.__dict__).getMessage()
+
+
+@pytest.mark.parametrize(
+    ("handlers", "message", "asked"),
+    [
+        ([], "sent %s", 0),
+        ([Rendering], "sent asked", 1),
+        ([Copying], "sent asked", 1),
+        ([Rendering, Copying], "sent asked", 2),
+    ],
+    ids=["nobody", "rendered", "copied", "twice"],
+)
+def test_an_argument_is_asked_for_its_text_as_often_as_without_us(
+    handlers: list[type[logging.Handler]], message: str, asked: int
+) -> None:
+    log.handlers[:] = [logging.NullHandler(), *(kind() for kind in handlers)]
+    counting = Counting()
+    lines = logged(lambda: log.error("sent %s", counting))
+    assert [text for _, _, text, _ in lines] == [message]
+    assert counting.asked == asked
+
+
+@pytest.mark.parametrize("rendered", [False, True])
+def test_so_is_an_exception(rendered: bool) -> None:
+    log.handlers[:] = [Rendering() if rendered else logging.NullHandler()]
+    error = Failing()
+    lines = logged(lambda: log.error("failed", exc_info=error))
+    assert [text for _, _, _, text in lines] == [
+        "Failing: asked" if rendered else "Failing: <Failing>"
+    ]
+    assert error.counting.asked == int(rendered)
+
+
+def test_so_is_what_structlog_is_given(capsys: Any) -> None:
+    counting = Counting()
+
+    def drop_it(logger: Any, method: str, event: Any) -> str:
+        return "rendered"
+
+    def action() -> None:
+        structlog.configure(processors=[drop_it])
+        structlog.get_logger().info("sent", to=counting)
+
+    assert [text for _, _, text, _ in logged(action)] == ["sent to=<Counting>"]
+    assert counting.asked == 0
+
+
 def test_the_str_of_an_argument_that_logs_or_uses_a_loop_does_no_harm() -> None:
-    class Busy:
-        def __str__(self) -> str:
-            log.debug("within")
-            asyncio.new_event_loop().close()
-            return "busy"
+    def busy() -> None:
+        log.debug("within")
+        asyncio.new_event_loop().close()
+
+    log.handlers[:] = [Rendering()]
 
     async def body() -> None:
-        log.error("%s", Busy())
+        log.error("%s", Counting(busy))
 
     report = run(body)
-    assert [line.message for line in report.logs] == ["busy"]
-    assert len(report.loops) == 1
+    assert [line.message for line in report.logs] == ["within", "asked"]
+    assert len(report.loops) == 2
+
+
+def test_what_a_handler_raises_is_the_codes_to_see() -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise KeyError(record.getMessage())
+
+    log.handlers[:] = [Broken()]
+
+    def action() -> None:
+        with pytest.raises(KeyError):
+            log.error("sent %d", 1)
+
+    assert [text for _, _, text, _ in logged(action)] == ["sent 1"]
 
 
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
         (logging.Logger, "handle"),
+        (logging.LogRecord, "getMessage"),
         (BASE, "_proxy_to_logger"),
         (BASE, "_process_event"),
     ],

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -98,6 +98,118 @@ def test_suppress_is_named() -> None:
     assert found.swallowed_at is not None
 
 
+def test_the_line_of_a_context_manager_is_named() -> None:
+    stale = Stale()
+
+    @contextlib.contextmanager
+    def own() -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError:  # the keeper in it
+            pass
+
+    async def body() -> None:
+        with own():  # the keeper
+            await stale.use()
+
+    found = finding(body)
+    assert found.swallowed
+    assert "the keeper" in found.swallowed_at.code
+
+
+@pytest.mark.parametrize("how", ["caught within", "left the handler"])
+@pytest.mark.skipif(not WITNESSED, reason="3.11 has no sys.monitoring to follow another error")
+def test_an_error_that_comes_up_in_the_handler(how: str) -> None:
+    stale = Stale()
+
+    def forget() -> None:
+        try:
+            {}["missing"]
+        except KeyError:
+            if how == "left the handler":
+                raise
+
+    async def inner() -> None:
+        try:
+            await stale.use()
+        except RuntimeError:  # caught within
+            forget()
+
+    async def outer() -> None:
+        try:
+            await inner()
+        except KeyError:  # left the handler
+            pass
+
+    assert how in finding(outer).swallowed_at.code
+
+
+def test_an_error_that_is_kept_and_raised_anew_was_kept_last_by_another() -> None:
+    stale = Stale()
+
+    async def body() -> None:
+        kept = []
+        try:
+            await stale.use()
+        except RuntimeError as error:
+            kept.append(error)
+        try:
+            for error in kept:
+                raise error
+        except RuntimeError:  # the keeper
+            pass
+
+    found = finding(body)
+    if WITNESSED:
+        assert "the keeper" in found.swallowed_at.code
+
+
+def test_an_error_that_is_given_more_text_and_leaves_is_not_swallowed() -> None:
+    stale = Stale()
+
+    async def body() -> None:
+        try:
+            await stale.use()
+        except RuntimeError as error:
+            error.args = (f"while publishing: {error}",)
+            raise
+
+    assert not finding(body).swallowed
+
+
+class Untouched(Exception):
+    """Its text is nobody's business."""
+
+    def __str__(self) -> str:
+        raise AssertionError("str() was called")
+
+
+@pytest.mark.parametrize("how", ["handled", "from it", "leaves", "its own"])
+def test_the_text_of_the_codes_own_errors_is_not_asked_for(how: str) -> None:
+    stale = Stale()
+
+    async def body() -> str:
+        if how == "its own":
+            raise Untouched
+        try:
+            await stale.use()
+        except RuntimeError as error:
+            try:
+                raise Untouched from (error if how == "from it" else None)
+            except Untouched:
+                if how == "leaves":
+                    raise
+        return "done"
+
+    report = pytest_loopsafe.run(body, loops=2, check=False)
+    assert report.passes[0].value == (None if how == "its own" else "done")
+    ending = report.passes[1]
+    if how in ("leaves", "its own"):
+        assert type(ending.error) is Untouched
+    else:
+        assert ending.value == "done"
+
+
 @pytest.mark.skipif(not WITNESSED, reason="3.11 has no sys.monitoring to follow a wrapped error")
 def test_the_keeper_of_a_wrapped_error_is_named() -> None:
     stale = Stale()
@@ -161,9 +273,9 @@ def test_an_unrelated_error_does_not_make_it_seen() -> None:
     assert finding(body).swallowed
 
 
-def test_no_tool_id_free_falls_back_to_the_source() -> None:
+def test_no_tool_id_free_falls_back_to_the_bytecode() -> None:
     if not WITNESSED:
-        pytest.skip("3.11 always reads the source")
+        pytest.skip("3.11 always reads the bytecode")
     taken = []
     for tool in (3, 4):
         sys.monitoring.use_tool_id(tool, "somebody else")

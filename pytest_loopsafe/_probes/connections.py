@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._words.stacks import in_finalizer, live_frames
+from pytest_loopsafe._words.finalizers import in_finalizer
+from pytest_loopsafe._words.stacks import live_frames
 
 
 @dataclass(frozen=True)

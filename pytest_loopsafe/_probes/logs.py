@@ -6,22 +6,26 @@ handlers, filters and propagation there are. Rejected: a handler on the root log
 
 structlog prints by default and never comes past ``logging``. Seen is what its bound loggers share,
 ``_proxy_to_logger``, which its documentation gives to custom ones too.
+
+Nothing is rendered here: an argument's ``__str__`` is the code's own, and runs as often as it would
+without us. The text of a line is what the code's own handlers have made of the record meanwhile.
+Where none did, it is the message as it was given, filled in if all of its arguments are plain.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
-from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._words.findings import ErrorKey, LoggedErrors, LogLine, error_chain
+from pytest_loopsafe._probes.instrumentation import Emit, Patches
+from pytest_loopsafe._probes.records import Event, Logged, Record
+from pytest_loopsafe._words.errors import ErrorKey
+from pytest_loopsafe._words.findings import LoggedErrors, LogLine
 
 _KEPT = 10_000
 
@@ -34,21 +38,6 @@ _CROSS_LOOP_TEXTS = (
 )
 
 
-@dataclass(frozen=True)
-class Logged(Sighting):
-    """Something was logged.
-
-    `message` is called by who judges, deaf to what the ``__str__`` of an argument may do; `raw` is
-    what to show where it raises.
-    """
-
-    logger: object
-    level: object
-    message: Callable[[], object]
-    raw: object
-    error: BaseException | None
-
-
 class LogProbe:
     """Sees records of ``logging``, and structlog's events once structlog is imported."""
 
@@ -59,21 +48,34 @@ class LogProbe:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             def handle(self: Any, record: Any) -> Any:
                 event = now.event
-                if event is not None and event.processed and not event.told:
+                if event is not None and (event.told or not event.processed):
+                    event = None
+                if event is not None:
                     # structlog renders into logging: one line, with the keys as they were given.
                     event.told = True
-                    emit(event.sighting(record.name, record.levelname))
-                else:
-                    emit(_sighting(record))
-                return original(self, record)
+                outer, now.record = now.record, Record(record)
+                try:
+                    return original(self, record)
+                finally:
+                    seen, now.record = now.record, outer
+                    emit(seen.sighting() if event is None else event.sighting(seen))
 
             return handle
+
+        def build_message(original: Callable[..., Any]) -> Callable[..., Any]:
+            def getMessage(self: Any) -> Any:  # noqa: N802 - logging's name for it
+                text = original(self)
+                if now.record is not None:
+                    now.record.was_rendered(self, text)
+                return text
+
+            return getMessage
 
         def build_proxy(original: Callable[..., Any]) -> Callable[..., Any]:
             def _proxy_to_logger(
                 self: Any, method_name: str, event: Any = None, **event_kw: Any
             ) -> Any:
-                on_its_way = _Event(self, method_name, event, event_kw)
+                on_its_way = Event(self, method_name, event, event_kw)
                 outer, now.event = now.event, on_its_way
                 try:
                     return original(self, method_name, event, **event_kw)
@@ -97,57 +99,19 @@ class LogProbe:
             patches.replace(base, "_process_event", build_process)
             patches.replace(base, "_proxy_to_logger", build_proxy)
 
+        patches.replace(logging.LogRecord, "getMessage", build_message)
         patches.replace(logging.Logger, "handle", build)
         patches.when_imported("structlog._base", "BoundLoggerBase", cover_structlog)
 
 
 class _Now(threading.local):
-    """The structlog event that this thread is about to log; its a-methods use threads too."""
+    """The structlog event that this thread is about to log, and the record that it handles.
 
-    event: _Event | None = None
+    structlog's a-methods use threads too.
+    """
 
-
-class _Event:
-    """One structlog event on its way through processors to whatever logger is wrapped."""
-
-    def __init__(self, bound: Any, method: str, event: Any, given: dict[str, Any]) -> None:
-        self.processed = False
-        self.told = False
-        self._wrapped = getattr(bound, "_logger", None)
-        self._method = method
-        self._event = event
-        self._values: dict[str, Any] = {}
-        with suppress(Exception):  # whatever dict the code under test has configured
-            self._values.update(bound._context)
-        self._values.update(given)
-        # Now: inside a processor, or a handler, another exception may be the current one.
-        info = self._values.pop("exc_info", method == "exception")
-        self._error = _error_in(sys.exc_info() if info is True else info)
-
-    def is_printed(self) -> bool:
-        """Whether it was logged past ``logging``, whose level would have told otherwise."""
-        by_logging = isinstance(self._wrapped, logging.Logger | logging.LoggerAdapter)
-        return self.processed and not self.told and not by_logging
-
-    def sighting(self, logger: object = None, level: object = None) -> Logged:
-        """The event as something logged, under the names that ``logging`` has for it, if any."""
-        return Logged(
-            self._values.get("logger", "structlog") if logger is None else logger,
-            _LEVELS.get(self._method, self._method.upper()) if level is None else level,
-            self._message,
-            self._event,
-            self._error,
-        )
-
-    def _message(self) -> str:
-        values = dict(self._values)
-        positional = values.pop("positional_args", ())
-        event = self._event % positional if positional else self._event
-        pairs = (f"{key}={_text(value)}" for key, value in values.items())
-        return " ".join((_text(event), *pairs))
-
-
-_LEVELS = {"exception": "ERROR", "warn": "WARNING", "fatal": "CRITICAL", "msg": "INFO"}
+    event: Event | None = None
+    record: Record | None = None
 
 
 def _as_structlog(function: Any) -> Callable[..., Any]:
@@ -161,33 +125,6 @@ def _as_structlog(function: Any) -> Callable[..., Any]:
     )
 
 
-def _sighting(record: Any) -> Logged:
-    """A record as something logged. Whoever calls ``handle`` may give it anything."""
-    raw = getattr(record, "msg", record)
-    return Logged(
-        getattr(record, "name", None),
-        getattr(record, "levelname", None),
-        getattr(record, "getMessage", lambda: raw),
-        raw,
-        _error_in(getattr(record, "exc_info", None)),
-    )
-
-
-def _error_in(info: Any) -> BaseException | None:
-    """The exception of an ``exc_info``: itself, or one of a tuple of three."""
-    if isinstance(info, tuple) and len(info) == 3:
-        info = info[1]
-    return info if isinstance(info, BaseException) else None
-
-
-def _text(thing: object) -> str:
-    """Plain text, whatever a ``__str__`` does; no subclass of str, which may refer to anything."""
-    try:
-        return str.__str__(str(thing))
-    except Exception:  # noqa: BLE001 - anybody's code
-        return f"<{type(thing).__name__}>"
-
-
 class LogBook:
     """The lines of one watched stretch of code. Keeps text only: no record, argument or exception.
 
@@ -197,17 +134,20 @@ class LogBook:
         limit: how many lines are kept.
         written: told of each line at once, with its number, and again when it is found suspect;
             for who must not lose any.
+        known: tells which of the errors that were seen an exception was raised from.
     """
 
     def __init__(
         self,
         limit: int = _KEPT,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
+        known: Callable[[BaseException], frozenset[ErrorKey]] = lambda error: frozenset(),
     ) -> None:
         # A finalizer may log while this thread holds the lock.
         self._lock = threading.RLock()
         self._limit = limit
         self._written = written
+        self._known = known
         self._given_away = 0
         self._lines: list[LogLine] = []
         self._unjudged: list[tuple[int, LoggedErrors]] = []
@@ -220,20 +160,12 @@ class LogBook:
             if len(self._lines) >= self._limit:
                 self.lost += 1
                 return
-        try:
-            message = _text(logged.message())
-        except Exception:  # noqa: BLE001 - logging prints such errors and goes on
-            message = _text(logged.raw)
-        error, keys = None, set()
-        if logged.error is not None:
-            error = f"{type(logged.error).__name__}: {_text(logged.error)}"
-            for link in error_chain(logged.error):
-                with suppress(Exception):  # its text cannot be had, so it cannot be recognised
-                    keys.add(ErrorKey.of(link))
-        line = LogLine(_text(logged.logger), _text(logged.level), message, pass_number, error)
+        error = logged.error
+        keys: frozenset[ErrorKey] = self._known(error) if error is not None else frozenset()
+        line = LogLine(logged.logger, logged.level, logged.message, pass_number, logged.error_text)
         with self._lock:
             index = len(self._lines)
-            self._unjudged.append((index, LoggedErrors(line, frozenset(keys))))
+            self._unjudged.append((index, LoggedErrors(line, keys)))
             self._lines.append(line)
         self._written(self._given_away + index, line)
 

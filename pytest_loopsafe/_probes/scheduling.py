@@ -18,9 +18,9 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.swallowing import likely_handler
 from pytest_loopsafe._probes.tasks import Tally, TimerSet, called_code
 from pytest_loopsafe._words.stacks import Frame, describe_frames, suspended_frames, waiters_frames
+from pytest_loopsafe._words.ways import Way, way_of_suspended
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ForeignAwait(Sighting):
     home: asyncio.AbstractEventLoop
     error: BaseException
     frames: tuple[Frame, ...]
-    handler: Frame | None
+    way: Way
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None)
     get_coroutine = getattr(task, "get_coro", None)
     if error is None or get_coroutine is None:
         return
-    frames, last = suspended_frames(get_coroutine())
+    coroutine = get_coroutine()
+    frames, last = suspended_frames(coroutine)
     future = _cpython.awaited_future(last)
     home = _cpython.future_loop(future) if future is not None else None
     if home is not None and home is not loop:
@@ -208,7 +209,7 @@ def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None)
                 home,
                 error,
                 _described(task, frames),
-                likely_handler(frames),
+                way_of_suspended(coroutine, type(error)),
             )
         )
 

@@ -207,7 +207,7 @@ def _hidden_by(finding: Finding) -> str:
     if handler is None:
         return "no error left the pass (a task's result nobody read, or return_exceptions)"
     code = f"   {handler.code}" if handler.code else ""
-    likely = " (likely: read from the source)" if finding.swallowed_likely else ""
+    likely = " (likely: read from the bytecode)" if finding.swallowed_likely else ""
     return f"at {place(handler)} in {handler.function}{likely}{code}"
 
 

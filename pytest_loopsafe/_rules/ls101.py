@@ -9,7 +9,6 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import ForeignAwait, SchedulingProbe
-from pytest_loopsafe._probes.swallowing import likely_handler
 from pytest_loopsafe._rules.base import (
     Detector,
     home_advice,
@@ -23,6 +22,7 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here, users_of
+from pytest_loopsafe._words.ways import way_here
 
 RULE = Rule(
     "LS101",
@@ -59,7 +59,7 @@ class EnsureFutureProbe:
                             home,
                             error,
                             frames,
-                            likely_handler(live_frames(), ValueError),
+                            way_here(live_frames(), type(error)),
                         )
                     )
                     raise
@@ -105,7 +105,7 @@ class CrossLoopAwait(Detector):
                 home_state=state,
             ),
             sighting.error,
-            sighting.handler,
+            sighting.way,
             about=(sighting.future,),
             users=users_of(sighting.task.get_coro()) if sighting.task is not None else None,
         )

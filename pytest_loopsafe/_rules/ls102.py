@@ -16,7 +16,6 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import BindingProbe, PrimitiveRefused, UseProbe
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
-from pytest_loopsafe._probes.swallowing import likely_handler
 from pytest_loopsafe._probes.uses import CouldWait
 from pytest_loopsafe._rules.base import Detector, a, loop_births, name_loop, name_primitive
 from pytest_loopsafe._rules.uses import ByPrimitive, frames_of, users_of_use
@@ -57,7 +56,7 @@ class ForeignPrimitives(Detector):
                 sighting.home,
                 stack,
                 error,
-                likely_handler(live_frames()),
+                way_here(live_frames(), type(error)),
             )
         elif isinstance(sighting, CouldWait):
             home = _cpython.bound_loop(sighting.primitive)
@@ -79,7 +78,7 @@ class ForeignPrimitives(Detector):
         home_loop: Any,
         here: tuple[Frame, ...],
         error: BaseException | None = None,
-        handler: Frame | None = None,
+        way: Way | None = None,
         users: tuple[Any, ...] | None = None,
     ) -> Observation:
         loop: LoopInfo | None = self.loops.of(running) if running is not None else None
@@ -101,7 +100,7 @@ class ForeignPrimitives(Detector):
                 home_state=state,
             ),
             error,
-            handler,
+            way,
             about=(primitive,),
             users=users,
         )

@@ -7,6 +7,7 @@ later, and its clean-up meets a closed loop. That is the leftover's fault, not a
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
+from pytest_loopsafe._probes.handlers import calls_nothing_else
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.swallowing import anticipates, likely_handler
 from pytest_loopsafe._rules.base import Detector, loop_births, name_loop
 from pytest_loopsafe._rules.ls303 import LEFT_OPEN
+from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, in_finalizer, is_stdlib, live_frames, stack_here
+from pytest_loopsafe._words.stacks import Stack, is_stdlib, live_frames, module_file, stack_here
+from pytest_loopsafe._words.ways import Fate, LetGo, Point, Way, way_here
 
 CALL = Rule(
     "LS103",
@@ -36,12 +39,16 @@ CALL = Rule(
 
 @dataclass(frozen=True)
 class ClosedLoopCall(Sighting):
-    """A closed loop was called. `error` is what it raised; None where nothing was raised."""
+    """A closed loop was called.
+
+    `error` is what it raised, None where nothing was raised; `let_go` tells who had that last.
+    """
 
     loop: asyncio.AbstractEventLoop
     running: asyncio.AbstractEventLoop | None
     method: str
-    error: BaseException | None
+    error: BaseException | None = None
+    let_go: LetGo | None = None
 
 
 _SCHEDULING = (
@@ -72,8 +79,9 @@ class ClosedLoopProbe:
                 try:
                     return original(self)
                 except RuntimeError as error:
-                    method = sys._getframe(1).f_code.co_name
-                    emit(ClosedLoopCall(self, _cpython.get_running_loop(), method, error))
+                    method, let_go = sys._getframe(1).f_code.co_name, LetGo()
+                    _dies_with_the_error = let_go.sentinel()
+                    emit(ClosedLoopCall(self, _cpython.get_running_loop(), method, error, let_go))
                     raise
 
             return _check_closed
@@ -89,7 +97,9 @@ class ClosedLoopProbe:
                     return original(self, *args, **kwargs)
                 except RuntimeError as error:
                     if self.is_closed():
-                        emit(ClosedLoopCall(self, _cpython.get_running_loop(), name, error))
+                        running, let_go = _cpython.get_running_loop(), LetGo()
+                        _dies_with_the_error = let_go.sentinel()
+                        emit(ClosedLoopCall(self, running, name, error, let_go))
                     raise
 
             return method
@@ -106,13 +116,13 @@ class ClosedLoop(Detector):
     judges = (ClosedLoopCall, ConnectionDriven)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Report the call with its stack, unless it is a race that the code is prepared for."""
+        """Report the call with its stack; an expected refusal is taken back when all rests."""
         if isinstance(sighting, ConnectionDriven):
             if not sighting.loop.is_closed() or sighting.method not in WRITES:
                 return
             if self.loops.of(sighting.loop).inherited:
                 return  # LS402
-            sighting = ClosedLoopCall(sighting.loop, sighting.running, "write", None)
+            sighting = ClosedLoopCall(sighting.loop, sighting.running, "write")
         assert isinstance(sighting, ClosedLoopCall)
         frames = live_frames()
         home = self.loops.of(sighting.loop)
@@ -121,7 +131,7 @@ class ClosedLoop(Detector):
             rule = LEFT_OPEN
             message = f"something of {home} was left open; its finalizer met the closed loop"
             title = "cleaned up by a finalizer"
-        elif _is_expected(frames, sighting):
+        elif _is_late_answer(frames, sighting):
             return
         else:
             rule = CALL
@@ -131,6 +141,8 @@ class ClosedLoop(Detector):
             else:
                 message = f"{sighting.method}() was called {where} on {home}, which is closed"
             title = f"{sighting.method}() on {name_loop(home, 'closed')}"
+        error = sighting.error if rule is CALL else None
+        way = way_here(frames, type(error), sighting.let_go) if error is not None else None
         yield Observation(
             Finding(
                 rule,
@@ -141,23 +153,45 @@ class ClosedLoop(Detector):
                 rule.remedy,
                 home_state="closed",
             ),
-            sighting.error if rule is CALL else None,
-            likely_handler(frames) if sighting.error else None,
+            error,
+            way,
+            functools.partial(_is_expected, way) if way is not None else None,
             about=(sighting.loop,) if rule is CALL else (),
         )
 
 
-def _is_expected(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
-    """``call_soon_threadsafe`` from outside a loop, by who is prepared for the refusal.
+def _is_late_answer(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
+    """``run_in_executor``'s own answer from its thread, which nobody waits for any more."""
+    return (
+        sighting.running is None
+        and sighting.method == "call_soon_threadsafe"
+        and all(is_stdlib(frame.f_code.co_filename) for frame in frames)
+    )
+
+
+def _is_expected(way: Way, fate: Fate) -> bool:
+    """Whether the code is prepared for the refusal: the frame that handled it made the call.
 
     A thread cannot ask first: the loop may close between the question and the call. So catching
-    the refusal is the only correct way, and code that does it is no bug. A broad ``except
-    Exception`` further out is one: that is how a callback thread goes on posting to a dead loop.
+    the refusal is the only correct way, and code that does it is no bug. It counts in whichever
+    way it is done, by ``except``, by a context manager entered there, around a function that does
+    nothing else. ``except Exception`` is no decision but a net, and a handler further out one for
+    all that may go wrong in between: that is how code goes on posting to a dead loop.
     """
-    if sighting.running is not None or sighting.method != "call_soon_threadsafe":
-        return False
-    if all(is_stdlib(frame.f_code.co_filename) for frame in frames):
-        return True  # run_in_executor's own late answer, which nobody waits for any more
-    asyncio_file = _cpython.BaseEventLoop.call_soon_threadsafe.__code__.co_filename
-    callers = [frame for frame in frames if frame.f_code.co_filename != asyncio_file]
-    return any(anticipates(caller, RuntimeError) for caller in callers)
+    return fate.narrow is not False and any(
+        point.code is fate.stayed_in for point in _next_to_the_call(way)
+    )
+
+
+def _next_to_the_call(way: Way) -> Iterator[Point]:
+    """The frame that called the loop, and its callers as long as it does nothing else."""
+    for point in way.points:
+        if point.code.co_filename in _HANDING_ON:
+            continue
+        yield point
+        if not calls_nothing_else(point):
+            return
+
+
+_HANDING_ON = frozenset(map(module_file, ("asyncio.base_events", "asyncio.tasks")))
+"""Where asyncio hands on what it was given: the loop's methods, ``run_coroutine_threadsafe``."""

@@ -18,10 +18,11 @@ from pytest_loopsafe._rules.base import (
     name_loop,
     name_thing,
 )
+from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, in_finalizer, live_frames, stack_here
+from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here
 
 RULE = Rule(
     "LS104",

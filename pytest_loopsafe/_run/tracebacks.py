@@ -9,7 +9,7 @@ import sys
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 
-from pytest_loopsafe._words.findings import error_chain
+from pytest_loopsafe._words.errors import error_chain
 from pytest_loopsafe._words.stacks import is_own
 
 

@@ -6,10 +6,39 @@ import contextlib
 import os
 import shutil
 import tempfile
+from typing import Any
 
+from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.reader import SpoolReader, fold
 from pytest_loopsafe._spool.writer import SpoolError, SpoolWriter
 from pytest_loopsafe._words.findings import Finding, LogLine
+
+
+class ChildsHand:
+    """What a forked child writes down at once. A full disk, say, is never the code's fault.
+
+    Args:
+        writer: where to.
+    """
+
+    def __init__(self, writer: SpoolWriter) -> None:
+        self._writer = writer
+
+    def found(self, number: int, finding: Finding) -> None:
+        """A finding, new or changed."""
+        self._write("finding", key=number, finding=wire.encode(finding))
+
+    def taken_back(self, number: int) -> None:
+        """One that turned out to be none."""
+        self._write("taken_back", key=number)
+
+    def written(self, number: int, line: LogLine) -> None:
+        """A line of the log."""
+        self._write("line", number=number, line=wire.encode(line))
+
+    def _write(self, kind: str, **data: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._writer.write(kind, **data)
 
 
 class ForkedChildren:

@@ -273,6 +273,8 @@ class SpoolReader:
             call.state, call.error = record.state, record.error
         elif isinstance(record, records.Found):
             process.findings[run, record.key] = record.finding
+        elif isinstance(record, records.TakenBack):
+            process.findings.pop((run, record.key), None)
         elif isinstance(record, records.Loops):
             known = process.loops.setdefault(run, {})
             known.update({info.number: info for info in record.loops})

@@ -73,6 +73,13 @@ class Found(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakenBack(Record):
+    """A finding turned out to be none: the code expected what it was made for."""
+
+    key: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loops(Record):
     """Loops that were made."""
 
@@ -118,6 +125,7 @@ _KINDS: dict[str, type[Record]] = {
     "began": Began,
     "ended": Ended,
     "finding": Found,
+    "taken_back": TakenBack,
     "loops": Loops,
     "line": Line,
     "published": Published,

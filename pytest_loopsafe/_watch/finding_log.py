@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from pytest_loopsafe._words.findings import (
-    Clue,
-    ErrorKey,
-    Finding,
-    LoggedErrors,
-    LogLine,
-    Observation,
-    error_chain,
-)
+from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
+from pytest_loopsafe._words.findings import Clue, Finding, LoggedErrors, LogLine, Observation
 from pytest_loopsafe._words.rules import Ignore, Severity
-from pytest_loopsafe._words.stacks import Frame
+from pytest_loopsafe._words.texts import plain_text
+from pytest_loopsafe._words.ways import Fate, Way
 
 _TEXT_THAT_TELLS = 15
 """So long an error's text must be to be recognised within a line of the log."""
@@ -28,8 +23,10 @@ _TEXTS_COMPARED = 100
 
 class _Error(NamedTuple):
     key: ErrorKey
-    likely: Frame | None
+    way: Way | None
     text: str
+    excuse: Callable[[Fate], bool] | None
+    pass_number: int
 
     def is_told_by(self, line: LogLine) -> bool:
         """Whether a line has all of the error's text in it."""
@@ -58,7 +55,7 @@ class _Record:
         self.owned = False
         self.count = 0
         self.ignored = False
-        self.passes: set[int] = set()
+        self.passes: Counter[int] = Counter()
         self.pending: list[_Error] = []
         self.settled: list[_Error] = []
 
@@ -76,6 +73,8 @@ class FindingLog:
         strict: count warnings as errors.
         ignore: rules to leave out.
         found: told of each new finding at once, with its number.
+        taken_back: told of the number of one that turned out to be none.
+        errors: recognises the errors of findings.
         lock: the watch's own.
     """
 
@@ -85,13 +84,18 @@ class FindingLog:
         strict: bool = False,
         ignore: Iterable[Ignore] = (),
         found: Callable[[int, Finding], None] = lambda number, finding: None,
+        taken_back: Callable[[int], None] = lambda number: None,
+        errors: KnownErrors | None = None,
         lock: threading.RLock | None = None,
     ) -> None:
         self._strict = strict
         self._ignore = tuple(ignore)
         self._found = found
+        self._taken_back = taken_back
+        self._errors = errors or KnownErrors()
         self._lock = lock if lock is not None else threading.RLock()
         self._records: dict[object, _Record] = {}
+        self._closed = False
 
     def add(
         self,
@@ -121,11 +125,12 @@ class FindingLog:
                 record.ignored = self._is_ignored(finding)
                 self._records[key] = record
             record.count += 1
-            record.passes.add(pass_number)
+            record.passes[pass_number] += 1
             if observation.error is not None:
                 error = observation.error
+                key_of_it, text = self._errors.note(error), plain_text(error) or ""
                 record.pending.append(
-                    _Error(ErrorKey.of(error), observation.likely_handler, str(error))
+                    _Error(key_of_it, observation.way, text, observation.excuse, pass_number)
                 )
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
@@ -139,7 +144,7 @@ class FindingLog:
         """
         with self._lock:
             for record in tuple(self._records.values()):
-                if record.owned:
+                if record.owned or not record.count:
                     continue
                 record.owned = True
                 clue, record.clue = record.clue, None
@@ -157,31 +162,69 @@ class FindingLog:
     def settle(
         self,
         errors: Iterable[BaseException],
-        witnessed: Callable[[ErrorKey], Frame | None] = lambda key: None,
-    ) -> None:
+        fate: Callable[[ErrorKey, Way | None], Fate] = lambda key, way: Fate(),
+        *,
+        last: bool = False,
+    ) -> bool:
         """Judge at the end of a pass which errors left it; the others were swallowed.
+
+        Those that the code expected are no hazards: what was found for them is taken back.
 
         Args:
             errors: the exceptions that left the pass.
-            witnessed: tells which frame kept an error, where somebody saw it.
+            fate: tells what became of an error.
+            last: nothing is watched any more, and what comes now is nobody's. What is open, since
+                another thread is about to be refused in this moment, is taken back.
+
+        Returns:
+            Whether something is open.
         """
-        left = {ErrorKey.of(link) for error in errors for link in error_chain(error)}
+        left = {key for error in errors for key in self._errors.behind(error)}
         with self._lock:
-            for record in self._records.values():
-                pending, record.pending = record.pending, []
-                record.settled = pending
-                if any(error.key in left for error in pending):
-                    continue  # one of several at the same place came out: it is no secret
-                for key, likely, _ in pending:
-                    finding = record.finding
-                    handler = witnessed(key)
-                    if not finding.swallowed or (handler and finding.swallowed_at is None):
-                        record.finding = replace(
-                            finding,
-                            swallowed=True,
-                            swallowed_at=handler or likely,
-                            swallowed_likely=handler is None and likely is not None,
-                        )
+            self._closed = last
+            records = tuple(self._records.values())
+            still_open = [self._settle(record, left, fate, last=last) for record in records]
+            return any(still_open)
+
+    def _settle(
+        self,
+        record: _Record,
+        left: set[ErrorKey],
+        fate: Callable[[ErrorKey, Way | None], Fate],
+        *,
+        last: bool,
+    ) -> bool:
+        record.settled, record.pending = record.pending, []
+        # One of several at the same place came out: it is no secret.
+        seen = any(error.key in left for error in record.settled)
+        for error in record.settled:
+            excuse = error.excuse if error.key not in left else None
+            if seen and excuse is None:
+                continue
+            became = fate(error.key, error.way)
+            if excuse is not None and became.open and not last:
+                record.pending.append(error)
+            elif excuse is not None and (became.open or excuse(became)):
+                self._take_back(record, error)
+            elif not seen:
+                self._swallow(record, became)
+        return bool(record.pending)
+
+    def _take_back(self, record: _Record, error: _Error) -> None:
+        record.count -= 1
+        record.passes[error.pass_number] -= 1
+        if record.count == 0 and not record.ignored:
+            self._taken_back(record.number)
+
+    def _swallow(self, record: _Record, became: Fate) -> None:
+        finding, keeper = record.finding, became.keeper
+        if not finding.swallowed or (became.witnessed and finding.swallowed_at is None):
+            record.finding = replace(
+                finding,
+                swallowed=True,
+                swallowed_at=keeper,
+                swallowed_likely=keeper is not None and not became.witnessed,
+            )
 
     def attach(self, logged: Sequence[LoggedErrors]) -> set[LogLine]:
         """Give the errors seen since the last pass was begun the lines that tell of them.
@@ -217,14 +260,19 @@ class FindingLog:
             return {
                 record.number: self._finding(record)
                 for record in self._records.values()
-                if not record.ignored
+                if record.count and not record.ignored
             }
 
     @staticmethod
     def _finding(record: _Record) -> Finding:
-        return replace(record.finding, count=record.count, passes=tuple(sorted(record.passes)))
+        return replace(record.finding, count=record.count, passes=tuple(sorted(+record.passes)))
 
-    def forked(self, lock: threading.RLock) -> None:
+    def forked(
+        self,
+        lock: threading.RLock,
+        found: Callable[[int, Finding], None],
+        taken_back: Callable[[int], None],
+    ) -> None:
         """Begin anew in a forked child: what was found so far is the parent's to report."""
-        self._lock = lock
+        self._lock, self._found, self._taken_back = lock, found, taken_back
         self._records = {}

@@ -24,17 +24,18 @@ from pytest_loopsafe._ledger.ledger import Ledger
 from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
 from pytest_loopsafe._probes.instrumentation import PROCESS, Patches, Probe, Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
-from pytest_loopsafe._probes.logs import LogBook, Logged, LogProbe
-from pytest_loopsafe._probes.swallowing import Witness
+from pytest_loopsafe._probes.logs import LogBook, LogProbe
+from pytest_loopsafe._probes.records import Logged
+from pytest_loopsafe._probes.swallowing import Witness, read_fate
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._rules import discover
 from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded
 from pytest_loopsafe._rules.inherited import as_inherited
-from pytest_loopsafe._spool import wire
-from pytest_loopsafe._spool.forked import ForkedChildren
+from pytest_loopsafe._spool.forked import ChildsHand, ForkedChildren
 from pytest_loopsafe._spool.writer import SpoolWriter
 from pytest_loopsafe._watch import canary
 from pytest_loopsafe._watch.finding_log import FindingLog
+from pytest_loopsafe._words.errors import KnownErrors
 from pytest_loopsafe._words.findings import Finding, LogLine, Observation, Origin
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.rules import Ignore
@@ -90,6 +91,7 @@ class Watch:
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
         found: told of each new finding at once, with its number; for who must not lose any.
+        taken_back: told of the number of one that turned out to be none.
         written: told of each line that is logged at once, with its number.
         entry: the end of a file's path: what is outside of its last frame in a stack is not the
             code under test, but what called it.
@@ -102,21 +104,29 @@ class Watch:
         ignore: Iterable[Ignore] = (),
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
-        found: Callable[[int, Finding], None] | None = None,
+        found: Callable[[int, Finding], None] = lambda number, finding: None,
+        taken_back: Callable[[int], None] = lambda number: None,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
         entry: str | None = None,
     ) -> None:
         self._lock = threading.RLock()
+        self._errors = KnownErrors()
         self.loops = LoopRegistry(self._lock)
-        self.logs = LogBook(written=written)
+        self.logs = LogBook(written=written, known=self._errors.behind)
         self.graph = Graph(self.loops, subjects, adapters)
-        self._found = found
         self._entry = entry
-        self._log = FindingLog(strict=strict, ignore=ignore, found=self._tell, lock=self._lock)
+        self._log = FindingLog(
+            strict=strict,
+            ignore=ignore,
+            found=found,
+            taken_back=taken_back,
+            errors=self._errors,
+            lock=self._lock,
+        )
         self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
-        self._witness = Witness()
+        self._witness = Witness(self._errors)
         self.ledger = Ledger(self.loops, self.graph.adapters)
         self._detectors: list[Detector] = [
             kind(self.loops, self.graph, self.ledger) for kind in discover()
@@ -139,7 +149,9 @@ class Watch:
                 self._blind = tuple(map(canary.note, patches.blind))
                 yield patches
         finally:
-            self._witness.stop()
+            with self._lock:
+                self._log.settle((), self._witness.fate, last=True)
+                self._witness.stop(for_good=True)
             for detector in self._detectors:
                 detector.close()
             self.children.close()
@@ -171,14 +183,17 @@ class Watch:
                 what is left out is seen at a later end.
         """
         with self._lock:
-            self._log.settle(errors, self._witness.keeper)
-            self._witness.stop()  # an error that is settled need not be followed: it is not free
+            is_open = self._log.settle(errors, self._witness.fate)
+            if not is_open:
+                self._witness.stop()  # what is settled need not be followed: it is not free
         if thorough:
             # Not while judging: what finalizers do now is to be seen.
             self.graph.collect(whole=False)
             self._rest(PassEnded(self.loops.pass_number, bool(errors)))
         else:
             self.logs.judge(self._log.attach)
+        if not is_open:
+            self._errors.forget()
 
     def end_run(self) -> None:
         """Judge what is left when all has ended."""
@@ -272,20 +287,11 @@ class Watch:
             return False
         self._lock = threading.RLock()  # a thread that there is no more may have held it
         self.loops.forked(parent, all_loops(), self._lock)
-        self._log.forked(self._lock)
         self._witness.forked()
         self.children.forked()
-
-        def found(number: int, finding: Finding) -> None:
-            with suppress(OSError):  # the disk is full, say: a fault of ours is never the code's
-                writer.write("finding", key=number, finding=wire.encode(finding))
-
-        def written(number: int, line: LogLine) -> None:
-            with suppress(OSError):
-                writer.write("line", number=number, line=wire.encode(line))
-
-        self._found = found
-        self.logs = LogBook(written=written)
+        hand = ChildsHand(writer)
+        self._log.forked(self._lock, hand.found, hand.taken_back)
+        self.logs = LogBook(written=hand.written, known=self._errors.behind)
         self.comes_from(Origin(os.getpid(), "forked child"))
         return True
 
@@ -314,7 +320,7 @@ class Watch:
         try:
             for seen in detector.observe(sighting):
                 observation = self._placed(seen)
-                if observation is None:
+                if observation is None or self._is_excused_at_once(observation):
                     continue
                 self._log.add(observation, self.loops.pass_number, self.graph.clue)
                 self.graph.tell(observation.about)
@@ -329,6 +335,13 @@ class Watch:
                 f"the detector for {codes} failed and is switched off for the rest of this test: "
                 f"{type(error).__name__}: {error}. What it had found stands; please report this."
             )
+
+    def _is_excused_at_once(self, observation: Observation) -> bool:
+        """In a forked child nobody judges when it rests, so what can be read is read now."""
+        way, excuse = observation.way, observation.excuse
+        if self.writer is None or way is None or excuse is None:
+            return False
+        return excuse(read_fate(way))
 
     def _placed(self, seen: Observation) -> Observation | None:
         """An observation with its origin, and under the rule for what a parent left."""
@@ -358,7 +371,3 @@ class Watch:
         if len(calls) == 1:
             return calls[0]
         return Origin(known[0].pid, known[0].process) if known else None
-
-    def _tell(self, number: int, finding: Finding) -> None:
-        if self._found is not None:
-            self._found(number, finding)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from pytest_loopsafe._words.errors import ErrorKey
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack
+from pytest_loopsafe._words.ways import Fate, Way
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Finding:
         owner: how a global reaches the object, as Python to type; None where not looked for.
         swallowed: the code under test hid the error: none of it left the pass.
         swallowed_at: the frame that kept the error, where that is known.
-        swallowed_likely: True where `swallowed_at` was read from the source, not witnessed.
+        swallowed_likely: True where `swallowed_at` was read from the bytecode, not witnessed.
         count: how often it was seen.
         passes: the numbers of the passes in which it was seen, from 1.
         severity: the rule's own, or an error under ``strict``.
@@ -178,27 +180,8 @@ class Finding:
         }
 
 
-@dataclass(frozen=True)
-class ErrorKey:
-    """An exception, recognised later without being kept.
-
-    Keeping it would keep its traceback, hence frames, clients and loops: the code under test
-    would then run in another world than in production. The address alone could be handed to
-    another exception, so type and text must agree as well.
-    """
-
-    address: int
-    kind: type[BaseException]
-    text: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> ErrorKey:
-        """The key of an exception that exists now."""
-        return cls(id(error), type(error), str(error)[:200])
-
-
 class LoggedErrors(NamedTuple):
-    """A line of the log, and the keys of the exception logged with it and of all behind that."""
+    """A line of the log, and the keys of the errors that its exception was raised from."""
 
     line: LogLine
     keys: frozenset[ErrorKey]
@@ -211,7 +194,9 @@ class Observation:
     Attributes:
         finding: the hazard as seen.
         error: the exception that asyncio raised for it; None where it raised nothing.
-        likely_handler: the ``except`` around the place, read from the source.
+        way: the frames that it has to pass.
+        excuse: whether what became of the error shows that the code expects it, so that it is no
+            hazard. Asked when all rests; the finding is then taken back.
         about: the object that the hazard is about, to find out who holds it; first, where one is
             enough. Not kept.
         users: the objects whose methods were at it, the innermost first; None for those that run
@@ -222,7 +207,8 @@ class Observation:
 
     finding: Finding
     error: BaseException | None = None
-    likely_handler: Frame | None = None
+    way: Way | None = None
+    excuse: Callable[[Fate], bool] | None = None
     about: tuple[Any, ...] = ()
     users: tuple[Any, ...] | None = None
     identity: object = None
@@ -250,18 +236,3 @@ class Clue:
     def is_empty(self) -> bool:
         """Whether there is nothing to begin with."""
         return not self.things and not self.users and self.seen_at is None
-
-
-def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it was raised from, groups' members included."""
-    pending: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while pending:
-        current = pending.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        pending += [current.__cause__, current.__context__]
-        if isinstance(current, BaseExceptionGroup):
-            pending += current.exceptions

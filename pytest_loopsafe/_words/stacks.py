@@ -11,10 +11,9 @@ import gc
 import linecache
 import os
 import sys
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from inspect import CO_ASYNC_GENERATOR, CO_OPTIMIZED
+from inspect import CO_OPTIMIZED
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -347,33 +346,3 @@ def summary_frames(extracted: Any) -> tuple[Frame, ...]:
         for entry in extracted or ()
         if not _is_scaffolding(entry.filename)
     )
-
-
-def in_finalizer(frames: list[FrameType]) -> bool:
-    """Whether the running code was entered by the collector, not by the program.
-
-    Three ways in: ``__del__``; a weak reference's callback; and a suspended coroutine or generator
-    that is collected, whose ``finally`` blocks then run with GeneratorExit in the air.
-    """
-    error: BaseException | None = sys.exception()
-    while error is not None:
-        # In an async generator it is somebody's aclose(): the loop's at its end, or aclosing()'s.
-        if isinstance(error, GeneratorExit) and not any(
-            frame.f_code.co_flags & CO_ASYNC_GENERATOR for frame in frames
-        ):
-            return True
-        error = error.__context__
-    return any(_is_finalizer(frame) for frame in frames)
-
-
-def _is_finalizer(frame: FrameType) -> bool:
-    code = frame.f_code
-    if code.co_name == "__del__":
-        return True
-    if code.co_filename == weakref.finalize.__call__.__code__.co_filename:
-        return True
-    names = code.co_varnames[: code.co_argcount]
-    if len(names) == 1 or (len(names) == 2 and names[0] in ("self", "cls")):
-        argument = local_variables(frame).get(names[-1])
-        return isinstance(argument, weakref.ref) and argument() is None
-    return False

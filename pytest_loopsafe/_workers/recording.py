@@ -181,6 +181,7 @@ class Recorder:
             strict=request.strict,
             ignore=parse_ignores(request.ignore),
             found=self._found,
+            taken_back=self._took_back,
             written=self._logged,
             entry=self._entry,
         )
@@ -205,6 +206,10 @@ class Recorder:
     def _found(self, number: int, finding: Finding) -> None:
         self._written[number] = finding
         self._spool.write("finding", run=self._run, key=number, finding=wire.encode(finding))
+
+    def _took_back(self, number: int) -> None:
+        self._written.pop(number, None)
+        self._spool.write("taken_back", run=self._run, key=number)
 
     def _logged(self, number: int, line: LogLine) -> None:
         # In a worker that serves for days, only what may be a trace of a hazard.
