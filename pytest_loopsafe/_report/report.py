@@ -136,7 +136,8 @@ class LoopReport:
         if found:
             raise AssertionError(render_lines(wanted, found, self.findings).plain())
         if contents.logs_lost:
-            more = f"{count(contents.logs_lost, 'more log line')} not kept"
+            were = "was" if contents.logs_lost == 1 else "were"
+            more = f"{count(contents.logs_lost, 'more log line')} {were} not kept"
             raise AssertionError(f"{wanted} is not in the lines that were kept, but {more}")
 
     def to_json(self) -> dict[str, Any]:

@@ -13,12 +13,6 @@ from pytest_loopsafe._ledger.ledger import Ledger
 from pytest_loopsafe._probes.instrumentation import Probe, Sighting
 from pytest_loopsafe._words.findings import Observation
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry, state_of
-from pytest_loopsafe._words.naming import a as a
-from pytest_loopsafe._words.naming import name_coroutine as name_coroutine
-from pytest_loopsafe._words.naming import name_future as name_future
-from pytest_loopsafe._words.naming import name_loop as name_loop
-from pytest_loopsafe._words.naming import name_primitive as name_primitive
-from pytest_loopsafe._words.naming import name_thing as name_thing
 from pytest_loopsafe._words.rules import Rule
 from pytest_loopsafe._words.stacks import Stack, summary_frames
 

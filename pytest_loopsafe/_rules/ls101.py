@@ -9,17 +9,10 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import ForeignAwait, SchedulingProbe
-from pytest_loopsafe._rules.base import (
-    Detector,
-    home_advice,
-    loop_births,
-    name_coroutine,
-    name_future,
-    name_loop,
-    where_made,
-)
+from pytest_loopsafe._rules.base import Detector, home_advice, loop_births, where_made
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
+from pytest_loopsafe._words.naming import name_coroutine, name_future, name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here, users_of
 from pytest_loopsafe._words.ways import way_here

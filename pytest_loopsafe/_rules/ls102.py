@@ -17,12 +17,14 @@ from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import BindingProbe, PrimitiveRefused, UseProbe
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.uses import CouldWait
-from pytest_loopsafe._rules.base import Detector, a, loop_births, name_loop, name_primitive
+from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.uses import ByPrimitive, frames_of, users_of_use
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.naming import a, name_loop, name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, live_frames, stack_here
+from pytest_loopsafe._words.ways import Way, way_here
 
 RULE = Rule(
     "LS102",

@@ -18,10 +18,11 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe._probes.handlers import calls_nothing_else
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._rules.base import Detector, loop_births, name_loop
+from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls303 import LEFT_OPEN
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, is_stdlib, live_frames, module_file, stack_here
 from pytest_loopsafe._words.ways import Fate, LetGo, Point, Way, way_here

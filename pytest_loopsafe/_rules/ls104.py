@@ -11,16 +11,11 @@ from collections.abc import Iterator
 
 from pytest_loopsafe._probes.connections import ConnectionDriven, ConnectionProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._rules.base import (
-    Detector,
-    home_advice,
-    loop_births,
-    name_loop,
-    name_thing,
-)
+from pytest_loopsafe._rules.base import Detector, home_advice, loop_births
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
+from pytest_loopsafe._words.naming import name_loop, name_thing
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here
 

@@ -20,10 +20,11 @@ from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.scheduling import CalledFromThread, ScheduledAside, SchedulingProbe
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_loop
+from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
     Frame,

@@ -15,16 +15,10 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.uses import PrimitiveUsed
-from pytest_loopsafe._rules.base import (
-    Detector,
-    a,
-    name_coroutine,
-    name_future,
-    name_loop,
-    name_primitive,
-)
+from pytest_loopsafe._rules.base import Detector
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
+from pytest_loopsafe._words.naming import a, name_coroutine, name_future, name_loop, name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
     Frame,

@@ -47,10 +47,11 @@ from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.steps import Asked
 from pytest_loopsafe._probes.uses import CouldWait
-from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births, name_primitive
+from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._rules.uses import ByPrimitive, frames_of, users_of_use
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.naming import name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack
 

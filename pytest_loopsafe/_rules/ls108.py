@@ -14,16 +14,10 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._rules.base import (
-    Detector,
-    home_advice,
-    loop_births,
-    name_future,
-    name_loop,
-    where_made,
-)
+from pytest_loopsafe._rules.base import Detector, home_advice, loop_births, where_made
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
+from pytest_loopsafe._words.naming import name_future, name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, stack_here
 

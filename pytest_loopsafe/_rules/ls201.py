@@ -18,8 +18,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_loopsafe._graph.own_slots import in_own_slot
 from pytest_loopsafe._graph.owners import Owner
-from pytest_loopsafe._graph.view import in_own_slot
 from pytest_loopsafe._ledger.dead_loops import last_of_threads
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe

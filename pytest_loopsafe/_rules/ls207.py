@@ -31,11 +31,12 @@ from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, TimerSet, called_code
 from pytest_loopsafe._probes.uses import PrimitiveUsed
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births, name_coroutine
+from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._rules.ls207_evidence import Evidence, Lost, Verdict
 from pytest_loopsafe._rules.ls301 import pending_tasks
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.naming import name_coroutine
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
     Frame,

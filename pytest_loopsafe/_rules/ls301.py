@@ -20,9 +20,10 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
-from pytest_loopsafe._rules.base import Detector, loop_births, name_coroutine
+from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.naming import name_coroutine
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
     Stack,

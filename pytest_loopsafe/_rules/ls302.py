@@ -18,7 +18,7 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._cpython import BaseEventLoop
-from pytest_loopsafe._graph.view import in_own_slot, in_weak_slot
+from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._rules.ls201 import STALE

@@ -22,15 +22,10 @@ from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe
 from pytest_loopsafe._probes.uses import PrimitiveUsed
-from pytest_loopsafe._rules.base import (
-    Detector,
-    PassEnded,
-    RunEnded,
-    loop_births,
-    name_primitive,
-)
+from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.naming import name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, is_stdlib, stack_here
 

@@ -15,7 +15,7 @@ from typing import Any
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._adapters.base import NoProbeError
 from pytest_loopsafe._graph import bindings, links
-from pytest_loopsafe._graph.view import in_own_slot
+from pytest_loopsafe._graph.own_slots import in_own_slot
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
 from pytest_loopsafe._run.runner import LoopRun
 from pytest_loopsafe._run.threads import Rendezvous
