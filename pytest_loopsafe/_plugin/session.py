@@ -67,7 +67,8 @@ class LoopsafeSession:
         """How to run a test over loops; None for a test that runs as it is."""
         if _SETTINGS not in item.stash:
             settings = marker.marked(item)
-            if settings is None and self._audit_loops and _is_plain_async(item):
+            over_loops = self._audit_loops and _is_plain_async(item) and not _is_for_trio(item)
+            if settings is None and over_loops:
                 base = marker.defaults(item.config)
                 settings = Settings.checked(**{**base, "loops": self._audit_loops})
             item.stash[_SETTINGS] = settings
@@ -251,6 +252,13 @@ def async_fixture(item: pytest.Item) -> str | None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return str(name)
     return None
+
+
+def _is_for_trio(item: pytest.Item) -> bool:
+    """Whether anyio's or trio's plugin runs a test without asyncio; asked once it is set up."""
+    backend = getattr(item, "funcargs", {}).get("anyio_backend")
+    name = backend[0] if type(backend) is tuple and backend else backend
+    return name not in (None, "asyncio") or item.get_closest_marker("trio") is not None
 
 
 def _is_plain_async(item: pytest.Item) -> bool:
