@@ -268,6 +268,11 @@ def counted_in_a_set(state: State) -> None:
     state.calls = len(state.seen)
 
 
+def counted_beside_a_client_of_all_loops(state: State) -> None:
+    state.client = state.client or Client()
+    state.clients[here()] = state.clients.get(here(), 0) + 1
+
+
 def logged(state: State) -> None:
     state.home = here()
 
@@ -327,6 +332,7 @@ HARMLESS = (
     counted_in_a_list,
     counted_in_a_record,
     counted_in_a_set,
+    counted_beside_a_client_of_all_loops,
     logged,
     logged_where_it_changes,
     logged_once,

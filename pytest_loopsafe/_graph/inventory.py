@@ -4,17 +4,11 @@ Code that has made something for a loop keeps it: in a global, an attribute, a d
 closure's cell, the result of a cached function. Where it is kept is its slot, by the names and keys
 that lead there. What arrives in which slots, pass by pass, tells what the code makes anew in which
 loops; of the code itself nothing has to be known.
-
-Counted are things, not data: an object of a class of the user's, of a library's or of asyncio's. A
-number, a text, a record declared as such (a dataclass, say) that holds only these, and containers
-of them are data, which cannot be bound to any loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import inspect
 import itertools
 import threading
 import weakref
@@ -27,8 +21,8 @@ from typing import Any
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a, is_plain_local, module_of
 from pytest_loopsafe._graph.numbers import How, Memory, Numbers, may_be_one
-from pytest_loopsafe._graph.walk import CONTAINERS, PLAIN, Walk
-from pytest_loopsafe._words.stacks import is_stdlib, module_file
+from pytest_loopsafe._graph.things import CONTAINERS, PLAIN, is_thing, may_be_thing
+from pytest_loopsafe._graph.walk import Walk
 
 Slot = tuple[object, ...]
 """The steps that lead to a thing: a root's name, then names and plain keys; ``...`` for the others,
@@ -42,9 +36,6 @@ MAX_ARRIVALS = 2_000
 
 _MAX_ENTRIES = 1_000
 _MAX_PARTS = 100
-
-_DECLARED = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
-"""What the classes have whose instances are declared to be records."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ class Inventory:
         new = {
             key: one
             for key, one in self._things.items()
-            if not _is_known(one, known) and _is_thing(one)
+            if not _is_known(one, known) and is_thing(one)
         }
         # All at once, and before any name is looked for: to read an object's attributes may give it
         # a dictionary, which the walk has not met.
@@ -273,7 +264,7 @@ class Inventory:
     def _may_be_thing(self, kind: type) -> bool:
         counts = self._kinds.get(kind)
         if counts is None:
-            counts = self._kinds[kind] = _may_be_thing(kind)
+            counts = self._kinds[kind] = may_be_thing(kind)
         return counts
 
 
@@ -289,43 +280,6 @@ def _is_namespace(names: Any, holder: Any) -> bool:
 
 
 _MAX_HOLDERS = 4
-
-
-def _may_be_thing(kind: type) -> bool:
-    if issubclass(kind, (*PLAIN, *CONTAINERS, type, BaseException, asyncio.AbstractEventLoop)):
-        return False
-    home = module_of(kind)
-    if home.partition(".")[0] in ("asyncio", "_asyncio"):
-        return True
-    return home not in ("builtins", "_thread") and not is_stdlib(module_file(home))
-
-
-def _is_thing(one: Any) -> bool:
-    return gc.is_tracked(one) and not (_is_record(type(one)) and _is_data(one))
-
-
-def _is_record(kind: type) -> bool:
-    """Whether a class is declared to hold data, and does nothing in a loop."""
-    bases = [vars(base) for base in type.mro(kind)]
-    return any(mark in names for mark in _DECLARED for names in bases) and not any(
-        inspect.iscoroutinefunction(value)
-        for names in bases
-        for value in names.values()
-        if type(value) is FunctionType
-    )
-
-
-def _is_data(record: Any) -> bool:
-    """Whether there is nothing but numbers, texts and containers of them in a record."""
-    pending, seen = [record], 0
-    while pending and seen < _MAX_PARTS:
-        for held in gc.get_referents(pending.pop()):
-            seen += 1
-            if type(held) in CONTAINERS:
-                pending.append(held)
-            elif type(held) not in PLAIN and not is_a(held, type):
-                return False
-    return not pending
 
 
 def _plain(key: Any) -> object:

@@ -82,6 +82,20 @@ def is_for_the_test(thing: Any) -> bool:
     return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
 
 
+def parts_of(subject: Any) -> Iterable[tuple[Any, str]]:
+    """The function under test and what it was given, each with a name."""
+    func = getattr(subject, "func", subject)
+    name = getattr(func, "__qualname__", type(func).__qualname__)
+    yield func, name
+    if hasattr(func, "__self__"):
+        yield func.__func__, name
+        yield func.__self__, f"{name}.__self__"
+    for index, value in enumerate(getattr(subject, "args", ())):
+        yield value, f"<argument {index + 1} of {name}()>"
+    for key, value in getattr(subject, "keywords", {}).items():
+        yield value, f"<argument {key!r} of {name}()>"
+
+
 def ask_for_numbers(subjects: Subjects) -> bool:
     """Whether any of the user's code may ask for the ``id()`` or the hash of anything."""
     files = {module_file(name) for name, _ in modules() if is_users(name)}

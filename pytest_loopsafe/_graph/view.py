@@ -307,17 +307,3 @@ def all_loops() -> list[asyncio.AbstractEventLoop]:
     """Every event loop that there is in this process, whoever made it; reads the whole heap."""
     # The class is asked, not the object: isinstance() would run the code of proxies.
     return [one for one in gc.get_objects() if issubclass(type(one), asyncio.AbstractEventLoop)]
-
-
-def parts_of(subject: Any) -> Iterable[tuple[Any, str]]:
-    """The function under test and what it was given, each with a name."""
-    func = getattr(subject, "func", subject)
-    name = getattr(func, "__qualname__", type(func).__qualname__)
-    yield func, name
-    if hasattr(func, "__self__"):
-        yield func.__func__, name
-        yield func.__self__, f"{name}.__self__"
-    for index, value in enumerate(getattr(subject, "args", ())):
-        yield value, f"<argument {index + 1} of {name}()>"
-    for key, value in getattr(subject, "keywords", {}).items():
-        yield value, f"<argument {key!r} of {name}()>"

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import itertools
 import weakref
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
@@ -20,17 +20,13 @@ from pytest_loopsafe._cpython import namespace_of
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_mass, is_plain_local, module_of
 from pytest_loopsafe._graph.roots import NOT_OWNERS, is_users, modules
+from pytest_loopsafe._graph.things import CONTAINERS, PLAIN
 
 _MAX_WALKED = 100_000
 _MAX_HELD = 10_000
 """What holds more than that is a mass of data, and would take the walk for itself."""
 
 _BATCH = 256
-
-PLAIN = (str, bytes, int, float, complex, bool, type(None))
-"""Kinds of objects that hold nothing."""
-
-CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
 _CLOSED = (
     *(*PLAIN, CodeType, FrameType, TracebackType, weakref.ref),

@@ -141,12 +141,13 @@ class LoopIdentity(Detector):
     def _report(self, taken: Taken) -> Observation:
         later, earlier = taken.reused.loops[0]
         born = [str(loop) for one in taken.born for loop, _ in one.loops]
+        new = "whose ids were new" if len(born) > 1 else "whose id was new"
         memory = f": {taken.memory} was left as it was" if taken.memory is not None else ""
         return Observation(
             Finding(
                 RULE,
                 f"{later} has the id() of {earlier}, which is gone, and was taken for it: "
-                f"{taken.path} (a {taken.kind}) was made in {_listed(born)}, whose ids were new, "
+                f"{taken.path} (a {taken.kind}) was made in {_listed(born)}, {new}, "
                 f"and not in {later}{memory}",
                 later,
                 earlier,

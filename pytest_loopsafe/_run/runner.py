@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph.view import parts_of
+from pytest_loopsafe._graph.roots import parts_of
 from pytest_loopsafe._report.report import Contents, LoopReport, PassOutcome
 from pytest_loopsafe._rules.ls106 import PassTimedOut
 from pytest_loopsafe._run import schedules
