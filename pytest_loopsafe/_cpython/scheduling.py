@@ -9,6 +9,7 @@ comes out. Where it does more, it is asked each time, which costs time and blind
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import operator
@@ -53,19 +54,23 @@ def quick_call_soon(
         otherwise: the hook for all other cases: an error is scheduled, from elsewhere, and so on.
     """
     plain = _plain_loops(original)
+    if not plain:
+        return otherwise
     kind, normal = step
+    # Most loops are of one class, and to compare is quicker than to look up.
+    usual = asyncio.SelectorEventLoop if asyncio.SelectorEventLoop in plain else None
     referents, ident = gc.get_referents, threading.get_ident
 
+    # A loop that runs is not closed.
     def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-        if type(callback) is kind:
-            usual = len(referents(callback)) == normal
-        else:
-            usual = not args or not issubclass(type(args[0]), BaseException)
         if (
-            usual
-            and type(self) in plain
+            (type(self) is usual or type(self) in plain)
+            and (
+                len(referents(callback)) == normal
+                if type(callback) is kind
+                else not args or not issubclass(type(args[0]), BaseException)
+            )
             and self._thread_id == ident()
-            and not self._closed
             and not self._debug
         ):
             if steps:
@@ -76,7 +81,7 @@ def quick_call_soon(
         __tracebackhide__ = True
         return otherwise(self, callback, *args, context=context)
 
-    return call_soon if plain else otherwise
+    return call_soon
 
 
 def _plain_loops(original: Any) -> frozenset[type]:
