@@ -64,14 +64,14 @@ def quick_call_soon(
     # A loop that runs is not closed.
     def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
         if (
-            (
+            (type(self) is usual or type(self) in plain)
+            and (
                 len(referents(callback)) == normal
                 if type(callback) is kind
                 else not args or not issubclass(type(args[0]), BaseException)
             )
             and self._thread_id == ident()
             and not self._debug
-            and (type(self) is usual or type(self) in plain)
         ):
             if steps:
                 step_ends(callback)
