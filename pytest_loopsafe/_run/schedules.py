@@ -94,15 +94,13 @@ class Consecutive(Schedule):
 
     def run(self, make: Callable[[], Any], limit: Limit) -> Any:
         """One ``asyncio.run()``."""
-        try:
-            return self._run(make, limit)
-        finally:
-            self._steering.reserve()
-
-    def _run(self, make: Callable[[], Any], limit: Limit) -> Any:
         factory = self._checked_factory if self._factory is not None else None
-        with limit(), asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(make())
+        with limit():
+            try:
+                with asyncio.Runner(loop_factory=factory) as runner:
+                    return runner.run(make())
+            finally:
+                self._steering.reserve()  # at once: all that is made now may take the place
 
     def between(self) -> None:
         """The next loops are those of the next pass."""
