@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_loopsafe._cpython.topic import Topic, find
+from pytest_loopsafe._cpython.topic import TRIAL, Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
 
 _get_loop: Callable[[Any], asyncio.AbstractEventLoop] = find(
@@ -95,8 +95,8 @@ def _tells_waiters() -> bool:
         async def through() -> None:
             await asyncio.gather(asyncio.shield(second))
 
-        first, second = (asyncio.Task(inner(), loop=loop) for _ in range(2))
-        outer = [asyncio.Task(one, loop=loop) for one in (directly(), through())]
+        first, second = (asyncio.Task(inner(), loop=loop, name=TRIAL) for _ in range(2))
+        outer = [asyncio.Task(one, loop=loop, name=TRIAL) for one in (directly(), through())]
         loop.turn()
         seen = awaiter_of(first) is outer[0] and awaiter_of(second) is outer[1]
         end.set_result(None)
@@ -111,7 +111,7 @@ def _shows_parts() -> bool:
         async def wait() -> None:
             await future
 
-        task = asyncio.Task(wait(), loop=loop)
+        task = asyncio.Task(wait(), loop=loop, name=TRIAL)
         loop.turn()
         of_task = {name: part for part, name in future_parts(task)}
         of_future = {name: part for part, name in future_parts(future)}

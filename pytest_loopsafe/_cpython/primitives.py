@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from types import CodeType, FrameType
 from typing import Any
 
-from pytest_loopsafe._cpython.topic import Topic, find
+from pytest_loopsafe._cpython.topic import TRIAL, Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
 
 LoopBoundMixin: type[Any] = find("mixins", "_LoopBoundMixin")
@@ -247,7 +247,7 @@ def _contended() -> Iterator[tuple[Any, dict[str, Any]]]:
         "full": (full, lambda queue: queue.put(None)),
     }
     with trial_loop() as loop:
-        tasks = [asyncio.Task(wait(one), loop=loop) for one, wait in kinds.values()]
+        tasks = [asyncio.Task(wait(one), loop=loop, name=TRIAL) for one, wait in kinds.values()]
         loop.turn()
         try:
             yield loop, {name: one for name, (one, _) in kinds.items()}

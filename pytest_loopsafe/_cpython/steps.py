@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 from pytest_loopsafe._cpython.loops import run_ready, running
-from pytest_loopsafe._cpython.topic import Topic
+from pytest_loopsafe._cpython.topic import TRIAL, Topic
 from pytest_loopsafe._cpython.trial import trial_loop
 
 CALLBACK_BEGINS = "Handle._run"
@@ -50,7 +50,7 @@ def step_type() -> tuple[type, int]:
         async def nothing() -> None:
             return None
 
-        task = Task(nothing(), loop=loop)
+        task = Task(nothing(), loop=loop, name=TRIAL)
         handle = loop._ready.popleft()
         found = type(handle._callback), len(gc.get_referents(handle._callback))
         with running(loop):

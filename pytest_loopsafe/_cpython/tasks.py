@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_loopsafe._cpython.futures import future_loop
 from pytest_loopsafe._cpython.loops import get_running_loop, raised_by, running
-from pytest_loopsafe._cpython.topic import Topic
+from pytest_loopsafe._cpython.topic import TRIAL, Topic
 from pytest_loopsafe._cpython.trial import trial_loop
 
 ENSURE_FUTURE: tuple[tuple[Any, str], ...] = (
@@ -90,7 +90,7 @@ def _lists_cancelled() -> bool:
         async def wait() -> None:
             await loop.create_future()
 
-        task = asyncio.Task(wait(), loop=loop)
+        task = asyncio.Task(wait(), loop=loop, name=TRIAL)
         loop.turn()
         task.cancel()
         loop.settle()

@@ -12,6 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+TRIAL = "loopsafe-trial"
+"""The name of a canary's task: with one of its own it takes no number from asyncio's counter, which
+the code under test sees (``Task-2``)."""
+
 
 @dataclass(frozen=True)
 class Topic:

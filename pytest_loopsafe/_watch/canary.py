@@ -21,6 +21,7 @@ from contextlib import suppress
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import Topic
+from pytest_loopsafe._cpython.topic import TRIAL
 from pytest_loopsafe._probes.births import LoopBorn
 from pytest_loopsafe._probes.instrumentation import Probes, Sighting
 from pytest_loopsafe._probes.primitives import PrimitiveRefused
@@ -122,7 +123,7 @@ def _hazards(threaded: bool) -> None:
                 _cpython.bind(lock)
 
         for loop, coroutine in ((home, bind()), (other, stray())):
-            task = asyncio.Task(coroutine, loop=loop)
+            task = asyncio.Task(coroutine, loop=loop, name=TRIAL)
             for _ in range(4):
                 _cpython.run_ready(loop, threaded=threaded)
             task.result()
