@@ -43,8 +43,9 @@ class LoopRetention(Detector):
         dead = self.graph.dead_loops()
         spared = last_of_threads(dead, self.loops, main=True)
         held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
-        for loop in [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]:
-            for owner in self.graph.owners(loop, ignore=(dead,)):
+        kept = [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]
+        for loop in kept:
+            for owner in self.graph.owners(loop, ignore=(dead, kept)):
                 bare = owner.subject and len(owner.chain) <= _BARE
                 if not bare:
                     held[owner.place].append((self.loops.of(loop), owner))
