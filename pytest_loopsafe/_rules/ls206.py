@@ -47,7 +47,7 @@ class LoopRetention(Detector):
         for loop in kept:
             for owner in self.graph.owners(loop, ignore=(dead, kept)):
                 bare = owner.subject and len(owner.chain) <= _BARE
-                if not bare:
+                if not bare and not owner.hidden:  # recorded warnings have their source, say
                     held[owner.place].append((self.loops.of(loop), owner))
         for place, entries in held.items():
             if len(entries) < 2 or self.graph.is_told_of(place):
