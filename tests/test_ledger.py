@@ -185,3 +185,26 @@ def test_a_finding_is_told_at_once_and_gets_its_owner_at_rest() -> None:
     assert told == [None, "after the await, 1 told"]
     (finding,) = watch.findings()
     assert finding.owner == f"{__name__}.kept"
+
+
+def test_the_owner_is_what_was_used_and_not_who_else_has_its_loop() -> None:
+    async def body() -> None:
+        if not shelf:
+            server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()[:2]
+            shelf.update(server=server, streams=await asyncio.open_connection(*address))
+            return
+        shelf["streams"][1].write(b"to a closed loop")
+
+    report = pytest_loopsafe.run(body, loops=2, check=False)
+    (call,) = [one for one in report.findings if one.code == "LS103"]
+    assert str(call.owner).startswith(f"{__name__}.shelf['streams']")
+
+
+def test_what_no_variable_leads_to_has_no_owner() -> None:
+    async def body() -> None:
+        asyncio.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+
+    report = pytest_loopsafe.run(body, loops=2)
+    assert [(one.code, one.owner) for one in report.findings] == [("LS301", None)]

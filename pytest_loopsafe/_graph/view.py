@@ -27,6 +27,8 @@ from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
 
+_UNNAMED = "gc.get_referents("
+
 _LOOKED_AT = 2
 _MOST_LOOKED_AT = 50
 """So much of what a dead loop has left is looked for in the user's globals."""
@@ -112,12 +114,16 @@ class Graph:
         return found.found
 
     def path(self, things: Iterable[Any]) -> str | None:
-        """The path to the first of these that anybody holds, for a report."""
+        """The path to the first of these that anybody holds, for a report.
+
+        None rather than one that leads through what has no name.
+        """
         for thing in things:
             if gc.is_tracked(thing):
-                found = self.owners(thing, ignore=(things,))
-                if found:
-                    return self.readable(found[0])
+                for owner in self.owners(thing, ignore=(things,)):
+                    path = None if owner.hidden else self.readable(owner)
+                    if path is not None and _UNNAMED not in path:
+                        return path
         return None
 
     def single_path(self, thing: Any) -> str | None:
@@ -148,7 +154,9 @@ class Graph:
 
     def clue(self, observation: Observation) -> Clue:
         """At the moment of a hazard: what to look for at rest. It searches nothing."""
-        users = observation.users if observation.users is not None else users_here()
+        users = observation.users
+        if users is None:  # at rest nobody is at work
+            users = () if getattr(self._of_thread, "rests", False) else users_here()
         seen_at = next((path for one in observation.about if (path := self._known(one))), None)
         return Clue(tuple(_weak(observation.about)), tuple(_weak(users)), seen_at)
 

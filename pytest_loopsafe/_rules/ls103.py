@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.bindings import is_transport
 from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
 from pytest_loopsafe._probes.handlers import calls_nothing_else
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
@@ -24,7 +25,15 @@ from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, is_stdlib, live_frames, module_file, stack_here
+from pytest_loopsafe._words.stacks import (
+    Stack,
+    is_library,
+    is_stdlib,
+    live_frames,
+    module_file,
+    stack_here,
+    users_here,
+)
 from pytest_loopsafe._words.ways import Fate, LetGo, Point, Way, way_here
 
 CALL = Rule(
@@ -123,7 +132,10 @@ class ClosedLoop(Detector):
                 return
             if self.loops.of(sighting.loop).inherited:
                 return  # LS402
+            thing: Any = sighting.thing
             sighting = ClosedLoopCall(sighting.loop, sighting.running, "write")
+        else:
+            thing = next((one for one in users_here() if is_transport(type(one))), None)
         assert isinstance(sighting, ClosedLoopCall)
         frames = live_frames()
         home = self.loops.of(sighting.loop)
@@ -157,7 +169,7 @@ class ClosedLoop(Detector):
             error,
             way,
             functools.partial(_is_expected, way) if way is not None else None,
-            about=(sighting.loop,) if rule is CALL else (),
+            about=_about(thing, sighting.loop, frames) if rule is CALL else (),
         )
 
 
@@ -196,3 +208,16 @@ def _next_to_the_call(way: Way) -> Iterator[Point]:
 
 _HANDING_ON = frozenset(map(module_file, ("asyncio.base_events", "asyncio.tasks")))
 """Where asyncio hands on what it was given: the loop's methods, ``run_coroutine_threadsafe``."""
+
+
+def _about(thing: Any, loop: asyncio.AbstractEventLoop, frames: list[FrameType]) -> tuple[Any, ...]:
+    """What was used: a transport; or the loop itself, where the user's own code called that.
+
+    Where a library called it, the loop is not what the user knows: a client of theirs is, whose
+    method was at work.
+    """
+    if thing is not None:
+        return (thing,)
+    caller = next((one for one in reversed(frames) if not is_stdlib(one.f_code.co_filename)), None)
+    by_user = caller is None or not is_library(caller.f_code.co_filename)
+    return (loop,) if by_user else ()

@@ -80,6 +80,8 @@ class LeftTasks(Detector):
                 (Stack(f"pending in {info}", describe_frames(frames)), *loop_births(info)),
                 PENDING.remedy,
             ),
+            about=(task,),
+            users=(),
             identity=_cpython.coroutine_code(task),
         )
 
