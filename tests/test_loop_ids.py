@@ -7,6 +7,7 @@ as applications do in globals. Nothing in these programs is read: it is told by 
 import asyncio
 import collections
 import functools
+import gc
 import importlib.util
 import itertools
 import sys
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 import pytest_loopsafe
-from pytest_loopsafe._graph.view import Graph
+from pytest_loopsafe._graph.view import Graph, all_loops
 
 Run = dict[str, Any]
 
@@ -619,6 +620,24 @@ def test_lazy_modules_are_not_imported(tmp_path: Any, monkeypatch: pytest.Monkey
     spec.loader.exec_module(module)
 
     assert codes(a_key, **FOUR)[0] == {"LS204"}
+
+
+@pytest.mark.parametrize("run", [FOUR, RECYCLED, RECYCLED_FOUR])
+def test_what_holds_a_place_for_a_loop_is_taken_for_none(run: Run) -> None:
+    """Placeholders are of a loop's class: a fork, which counts the loops there are, meets none."""
+    seen: list[int] = []
+
+    async def once() -> None:
+        seen.append(len([loop for loop in all_loops() if loop.is_running()]))
+
+    def body() -> None:
+        asyncio.run(once())
+        asyncio.run(once())
+
+    report = pytest_loopsafe.run(body, check=False, **run)
+    assert set(seen) == {1}
+    there = [one for one in gc.get_objects() if issubclass(type(one), asyncio.AbstractEventLoop)]
+    assert len(there) == len(all_loops()), report
 
 
 # -- what it costs ---------------------------------------------------------------------------------

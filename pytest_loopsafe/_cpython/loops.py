@@ -125,6 +125,14 @@ def blank_loop(kind: Any) -> Any:
     return blank
 
 
+def is_blank(loop: Any) -> bool:
+    """Whether a loop is such an instance, and can be asked nothing."""
+    if not issubclass(type(loop), BaseEventLoop):
+        return False
+    names: dict[str, Any] = object.__getattribute__(loop, "__dict__")
+    return names.keys() == {"_closed"}
+
+
 def _tells_what_runs() -> bool:
     loop = BaseEventLoop()
     try:
@@ -158,7 +166,9 @@ def _meets_refusals() -> bool:
 
 def _makes_blanks() -> bool:
     blank: Any = blank_loop(BaseEventLoop)
-    return blank.is_closed() is True
+    loop = BaseEventLoop()
+    loop.close()
+    return blank.is_closed() is True and is_blank(blank) and not is_blank(loop)
 
 
 def _forgets_in_child() -> bool:

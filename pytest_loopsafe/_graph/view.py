@@ -314,4 +314,8 @@ def _weak(things: Iterable[Any]) -> Iterator[weakref.ref[Any]]:
 def all_loops() -> list[asyncio.AbstractEventLoop]:
     """Every event loop that there is in this process, whoever made it; reads the whole heap."""
     # The class is asked, not the object: isinstance() would run the code of proxies.
-    return [one for one in gc.get_objects() if issubclass(type(one), asyncio.AbstractEventLoop)]
+    return [
+        one
+        for one in gc.get_objects()
+        if issubclass(type(one), asyncio.AbstractEventLoop) and not _cpython.is_blank(one)
+    ]

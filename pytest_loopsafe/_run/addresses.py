@@ -82,6 +82,10 @@ class Steering:
         """The pass's last loop may just have gone: have its place, before anything else has it."""
         self._reserve(self._pass + 1)
 
+    def let_go(self) -> None:
+        """The run has ended: no place is held any more."""
+        self._blocks.held.clear()
+
     def _wanted(self, number: int) -> bool | None:
         wanted = self._plan(number, self._passes)
         if wanted is None:

@@ -84,6 +84,7 @@ class Consecutive(Schedule):
             yield
         finally:
             steered.restore()
+            self._steering.let_go()
 
     def _steered(self, original: LoopFactory) -> LoopFactory:
         def new_event_loop() -> asyncio.AbstractEventLoop:
