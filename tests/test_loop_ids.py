@@ -640,6 +640,33 @@ def test_what_holds_a_place_for_a_loop_is_taken_for_none(run: Run) -> None:
     assert len(there) == len(all_loops()), report
 
 
+def test_other_threads_may_change_what_is_looked_at() -> None:
+    """In a worker's pool of threads one pass rests while others go on."""
+    shared = State()
+    done = threading.Event()
+
+    def change() -> None:
+        for number in itertools.cycle(range(50)):
+            shared.kept = [State() for _ in range(number)]
+            for one in shared.kept:
+                one.kept.append(State())
+            shared.clients = {number: [State()]}
+            if done.is_set():
+                return
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(5):
+            assert not codes(lambda state: state.kept.append(shared), **THREE)[0]
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+        thread.join()
+
+
 # -- what it costs ---------------------------------------------------------------------------------
 
 

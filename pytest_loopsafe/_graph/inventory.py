@@ -124,7 +124,8 @@ class Inventory:
             (holder, thing)
             for key, thing in new.items()
             for holder in self._holders[key]
-            if not any(id(above) in new for above in self._chain(holder))
+            if self._is_found(chain := self._chain(holder))
+            and not any(id(above) in new for above in chain)
         )
         found = [self._arrival(*edge) for edge in itertools.islice(edges, MAX_ARRIVALS)]
         self.cut_short |= next(edges, None) is not None
@@ -132,8 +133,10 @@ class Inventory:
 
     def memories(self, thing: Any, numbers: Numbers) -> Iterator[Memory]:
         """Where loops are remembered by their numbers, beside a new thing or one followed."""
-        for holder in self._holders[id(thing)][:_MAX_HOLDERS]:
+        for holder in self._holders.get(id(thing), ())[:_MAX_HOLDERS]:
             chain = [*self._chain(holder), thing]
+            if not self._is_found(chain):
+                continue
             for end, (above, held) in enumerate(itertools.pairwise(chain), start=1):
                 if parts := numbers.found_in(self._step(above, held)[0]):
                     yield Memory(self._path(chain[:end]), How.KEY, parts)
@@ -157,6 +160,10 @@ class Inventory:
             chain.append(parent)
         chain.reverse()
         return chain
+
+    def _is_found(self, chain: list[Any]) -> bool:
+        """Whether a chain begins at a root; another thread may have changed what is on the way."""
+        return id(chain[0]) in self._roots
 
     def _arrival(self, holder: Any, thing: Any) -> Arrival:
         chain = [*self._chain(holder), thing]
