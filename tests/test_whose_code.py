@@ -458,11 +458,15 @@ import asyncio
 client = home = started = None
 
 
+class Client:
+    """What is made for a loop."""
+
+
 async def by_id():
     """Take a new loop with the same id() for the old one (LS204)."""
     global client, home
     if home != id(asyncio.get_running_loop()):
-        client, home = object(), id(asyncio.get_running_loop())
+        client, home = Client(), id(asyncio.get_running_loop())
 
 
 async def unread():

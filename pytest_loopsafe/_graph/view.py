@@ -59,7 +59,7 @@ class Graph:
         self._subjects = tuple(subjects)
         self.adapters = adapters if adapters is not None else Adapters()
         self.notes: dict[str, None] = {}
-        self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._told: dict[int, weakref.ref[Any]] = {}
         self._told_places: set[str] = set()
         self._remedies: dict[str, str] = {}
         self._seen_at: dict[int, tuple[weakref.ref[Any], str]] = {}
@@ -75,6 +75,7 @@ class Graph:
             yield
         finally:
             self._of_thread.rests, self._of_thread.search = False, None
+            self._told = {key: ref for key, ref in self._told.items() if ref() is not None}
 
     def _search(self) -> OwnerSearch:
         """The search of this rest, made for the first question: most rests have none."""
@@ -193,16 +194,13 @@ class Graph:
 
     def tell(self, things: Iterable[Any]) -> None:
         """Note that a finding is about these: what is bound to a loop is then no second one."""
-        for thing in things:
-            with suppress(TypeError):  # a class without weak references
-                self._told.add(thing)
+        for ref in _weak(things):  # by address: a set would ask for the hash of somebody's class
+            self._told[id(ref())] = ref
 
     def is_told(self, thing: Any) -> bool:
         """Whether a finding is about this very object."""
-        try:
-            return thing in self._told
-        except TypeError:
-            return False
+        ref = self._told.get(id(thing))
+        return ref is not None and ref() is thing
 
     # -- loops -----------------------------------------------------------------------------
 

@@ -173,7 +173,8 @@ class Ledger:
         self._closed_loops.add(info.number)
         for key, batch in tuple(self._batches.items()):
             if batch.loop is info:
-                batch.records = [one for one in batch.records if not one.is_over]
+                if not batch.overlapped:  # of a race the winner may have been closed in order
+                    batch.records = [one for one in batch.records if not one.is_over]
                 if not batch.records or (batch.of_connections and not batch.overlapped):
                     del self._batches[key]
         for record in tuple(self._by_id.values()):

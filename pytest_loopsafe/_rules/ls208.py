@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector
+from pytest_loopsafe._rules.uses import ByPrimitive
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.naming import a, name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
@@ -57,25 +57,22 @@ class ReplacedWhileHeld(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._made: weakref.WeakKeyDictionary[Any, _Made] = weakref.WeakKeyDictionary()
+        self._made: ByPrimitive[list[_Made]] = ByPrimitive(list)
         self._last: dict[object, tuple[weakref.ref[Any], int | None]] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note where a gate may be put; at its use, look who was there before."""
         if isinstance(sighting, GateMade):
-            with suppress(TypeError):  # a subclass with __slots__
-                made = _Made(sighting.permits, sighting.places, sighting.frames)
-                self._made[sighting.gate] = made
+            made = _Made(sighting.permits, sighting.places, sighting.frames)
+            self._made.of(sighting.gate)[:] = [made]
         elif isinstance(sighting, PrimitiveUsed):
             yield from self._used(sighting.primitive)
 
     def _used(self, gate: Any) -> Iterator[Observation]:
-        try:
-            made = self._made.pop(gate, None)
-        except TypeError:
+        known = self._made.of(gate)
+        if not known:
             return
-        if made is None:
-            return
+        made = known.pop()
         for place in made.places:
             slot = _slot(place, gate)
             if slot is None:

@@ -132,7 +132,8 @@ class LoopRun:
                     if dog.expired:
                         break  # another pass would most likely hang as long again
                 self._let_go(held, dog)
-                self._watch.end_run()
+                with dog.cleaning_up():
+                    self._watch.end_run()
         finally:
             if self._forks is not None:
                 self._forks.finish()
@@ -159,7 +160,8 @@ class LoopRun:
         except BaseException as error:  # noqa: BLE001 - the parent raises it as itself
             hide_scaffolding(error)
             outcome, ends_run = PassOutcome(number, error=error), True
-        self._watch.end_run()
+        with dog.cleaning_up():
+            self._watch.end_run()
         return ChildPass(outcome, dog.expired, ends_run)
 
     def _watchdog(self, last_word: Callable[[str], None], number: int) -> Watchdog:
