@@ -5,7 +5,9 @@ Lying here, this file also makes `import roadmap` work in the tests.
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -82,3 +84,12 @@ def failures() -> Iterator[list[str]]:
 
     with stage.failure_log() as errors:
         yield errors
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What a broken revision leaves open is collected here, and not in the test of another."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()

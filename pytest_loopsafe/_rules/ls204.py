@@ -109,10 +109,11 @@ class LoopIdentity(Detector):
         """Compare what there is after a pass with what there was before it."""
         made, self._made = self._made, []
         keys = {one.loop.pass_key for one in made}
+        # Of several loops in one pass each may have met another state of the code: undecided.
         is_new = None
-        if len(keys) == 1 and all(one.is_new for one in made):
+        if len(made) == 1 and made[0].is_new:
             is_new = True
-        elif len(keys) == 1 and all(one.earlier is not None for one in made):
+        elif len(made) == 1 and made[0].earlier is not None:
             is_new = False
         loops = tuple((one.loop, one.earlier) for one in made)
         inventory = self._look()
