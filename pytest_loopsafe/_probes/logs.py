@@ -15,7 +15,6 @@ Where none did, it is the message as it was given, filled in if all of its argum
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -209,31 +208,3 @@ class LogBook:
         if not self.lost:
             return ()
         return (f"{self.lost} more log line{'s were' if self.lost > 1 else ' was'} not kept",)
-
-    def search(self, wanted: str | re.Pattern[str]) -> list[LogLine]:
-        """The lines whose message or error has this text in it.
-
-        Raises:
-            TypeError: `wanted` is neither text nor a compiled pattern for text.
-            ValueError: `wanted` is empty.
-        """
-        if isinstance(wanted, re.Pattern) and isinstance(wanted.pattern, str):
-            found: Callable[[str], object] = wanted.search
-        elif not isinstance(wanted, str):
-            raise TypeError(
-                f"{wanted!r} cannot be looked for in the log: give a str, or a str pattern "
-                "compiled with re.compile()"
-            )
-        elif not wanted:
-            raise ValueError("the text to look for in the log is empty: every line has that")
-        else:
-            part = wanted
-
-            def found(text: str) -> object:
-                return part in text
-
-        return [
-            line
-            for line in self.lines()
-            if found(line.message) or (line.error is not None and found(line.error))
-        ]
