@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,15 @@ def test_when_the_task_is_out_of_time(limit: str, loopsafe_celery: Any) -> None:
     )
     assert only(report, "LS101").count == 1
     assert "TimeLimitExceeded" in repr(report.results[0])
+
+
+def test_when_it_never_begins(loopsafe_celery: Any) -> None:
+    expired = project.safe.si().set(expires=datetime(2020, 1, 1, tzinfo=UTC))
+    report = loopsafe_celery.delay_all([expired])
+    assert report.passes == ()
+    (note,) = report.notes
+    assert "never began in a watched process" in note
+    assert "TaskRevokedError: expired" in note
 
 
 def test_when_the_child_has_served_its_number_of_tasks(loopsafe_celery: Any) -> None:

@@ -104,14 +104,7 @@ class CeleryRun:
             now = time.monotonic()
             if now - looked > 0.1:
                 looked = now
-                # Tasks that never begin (expired, revoked, unknown) are known to the backend. One
-                # that has begun is not over with its result: what it left is being judged.
-                pending = [
-                    one
-                    for one in pending
-                    if one in self._reader.last_call or not self._is_settled(one)
-                ]
-                if not pending:
+                if all(self._never_began(one) for one in pending):
                     return True
                 if not self._worker.alive():
                     self._note(f"the worker is gone. It said last:\n{self._worker.log()}")
@@ -165,6 +158,25 @@ class CeleryRun:
         # Lost with its process. Celery may give it to another child (acks_late): wait for that.
         since = self._lost_at.setdefault(task_id, time.monotonic())
         return self._is_settled(task_id) or time.monotonic() - since > _REDELIVERY
+
+    def _never_began(self, task_id: str) -> bool:
+        """Whether a task is over that no process has begun: expired, revoked, unknown, refused.
+
+        The backend knows of these. One that has begun is not over with its result: what it left
+        is being judged.
+        """
+        if task_id in self._reader.last_call or not self._is_settled(task_id):
+            return False
+        self._reader.poll()  # it may have begun and ended since
+        if task_id in self._reader.last_call:
+            return False
+        value, error = self._client.outcome(task_id) or (None, None)
+        became = f"{type(error).__name__}: {error}" if error is not None else repr(value)
+        self._note(
+            f"task {self._name_of(task_id)} (id {task_id}) never began in a watched process, so "
+            f"nothing is known of it; Celery says of it: {became}"
+        )
+        return True
 
     def _is_settled(self, task_id: str) -> bool:
         with suppress(Exception):  # a backend that cannot tell

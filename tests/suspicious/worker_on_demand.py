@@ -2,6 +2,8 @@
 
 import asyncio
 
+NOT_IN_LOOPS_AT_ONCE = "one loop would rely on, or stop, the worker of another that still runs"
+
 
 class Worker:
     task = None
