@@ -128,7 +128,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
         marker.defaults(request.config),
         lambda run: session.started(item, run),
         session.last_word,
-        session.adapters,
+        session.own_adapters,
     )
 
 
@@ -214,6 +214,9 @@ def loopsafe_redis() -> Iterator[str]:
 def _wake(config: pytest.Config) -> LoopsafeSession:
     """Register the part that works during tests, once."""
     if _SESSION not in config.stash:
+        from pytest_loopsafe._plugin.audit import Audit
+        from pytest_loopsafe._plugin.looped import LoopedTests
+        from pytest_loopsafe._plugin.reporting import Reporting
         from pytest_loopsafe._plugin.session import LoopsafeSession
         from pytest_loopsafe._words.whose import TERRITORY
 
@@ -221,14 +224,18 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
         TERRITORY.claim(claim)
         config.add_cleanup(lambda: TERRITORY.release(claim))
         loops = config.getoption("loopsafe_loops")
-        session = LoopsafeSession(
-            audit=bool(config.getoption("loopsafe") or loops),
-            audit_loops=loops,
-            last_word=lambda text: _last_word(config, text),
-            adapters=_adapters(config),
-        )
+        session = LoopsafeSession(lambda text: _last_word(config, text), _adapters(config))
         config.stash[_SESSION] = session
-        config.pluginmanager.register(session, "loopsafe-session")
+        looped = LoopedTests(session, loops)
+        parts: dict[str, object] = {
+            "session": session,
+            "looped": looped,
+            "reporting": Reporting(session),
+        }
+        if config.getoption("loopsafe") or loops:
+            parts["audit"] = Audit(session, looped)
+        for name, part in parts.items():
+            config.pluginmanager.register(part, f"loopsafe-{name}")
         if not hasattr(config, "workerinput"):
             _collect(config)
     return config.stash[_SESSION]
@@ -259,7 +266,7 @@ def _adapters(config: pytest.Config) -> tuple[Adapter, ...]:
 def _collect(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("loopsafe-collector"):
         return
-    from pytest_loopsafe._plugin.session import LoopsafeCollector
+    from pytest_loopsafe._plugin.collector import LoopsafeCollector
 
     path = config.getoption("loopsafe_json")
     collector = LoopsafeCollector(
