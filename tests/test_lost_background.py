@@ -156,6 +156,7 @@ GUARDS: dict[Callable[[], None], str] = {
 }
 
 
+@pytest.mark.usefixtures("thawed")  # functions are found by their code, on the heap
 @pytest.mark.parametrize(
     ("start", "what"), GUARDS.items(), ids=lambda one: getattr(one, "__name__", "")
 )
@@ -676,6 +677,7 @@ def woken() -> Body:
     return body
 
 
+@pytest.mark.usefixtures("thawed")  # functions are found by their code, on the heap
 @pytest.mark.parametrize(
     ("make", "expected"),
     [

@@ -232,6 +232,7 @@ def test_a_factory_that_returns_a_closed_loop_is_named() -> None:
         pytest_loopsafe.run(own_id, loop_factory=lambda: loop)
 
 
+@pytest.mark.usefixtures("thawed")
 def test_nothing_is_frozen_afterwards_and_nothing_of_the_users_is_thawed() -> None:
     tolerated = 2_000 if sys.version_info[:2] == (3, 12) else 0
     assert gc.get_freeze_count() <= tolerated

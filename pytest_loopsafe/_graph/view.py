@@ -34,8 +34,8 @@ _MOST_LOOKED_AT = 50
 """So much of what a dead loop has left is looked for in the user's globals."""
 
 _FROZEN = (
-    "a part of the heap was frozen with gc.freeze(): what is held there is found from the user's "
-    "own globals alone"
+    "a part of the heap was frozen with gc.freeze(), and somebody there may hold what no owner was "
+    "found of"
 )
 
 
@@ -108,8 +108,8 @@ class Graph:
         found = search.owners(*things, ignore=(things, *ignore), thorough=thorough)
         if found.stopped:
             self.notes[found.stopped] = None
-        if _is_frozen():
-            self.notes[_FROZEN] = None
+        if thorough and not found.found and _is_frozen():
+            self.notes[_FROZEN] = None  # one who holds it may be there
         for owner in found.found:
             self._remember(owner.chain[-1], self.readable(owner))
         return found.found
