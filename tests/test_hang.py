@@ -63,6 +63,26 @@ def test_each_task_is_shown_with_what_it_waits_for() -> None:
     assert any("body()" in title for title in titles)
 
 
+nobody_puts: asyncio.Queue[int] = asyncio.Queue()
+
+
+def test_the_owner_is_who_holds_what_is_waited_for() -> None:
+    class Client:
+        def __init__(self, items: asyncio.Queue[int]) -> None:
+            self.items = items
+
+        async def receive(self) -> int:
+            return await self.items.get()
+
+    found = only_hang(run(Client(nobody_puts).receive))
+    assert found.owner == "test_hang.nobody_puts"
+
+    async def receive_of_its_own() -> int:
+        return await Client(asyncio.Queue()).receive()
+
+    assert only_hang(run(receive_of_its_own)).owner is None
+
+
 def test_a_foreign_future_behind_the_hang_is_named_with_its_loop() -> None:
     kept: list[Any] = []
 

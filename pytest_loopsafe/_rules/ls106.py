@@ -121,6 +121,7 @@ class _Wait:
     home: LoopInfo | None
     state: str | None
     foreign: bool
+    primitive: Any = None
 
 
 @dataclass
@@ -203,13 +204,15 @@ class Hang(Detector):
                     None,
                     (Stack("the pass blocks here", sighting.thread),),
                     "A blocking call that never returns: see the stack.",
-                )
+                ),
+                users=(),
             )
         loop = self.loops.of(sighting.loop)
         waits = [self._wait_of(task, loop) for task in sighting.tasks]
         waits.sort(key=lambda wait: not wait.foreign)
         cause = next((wait for wait in waits if wait.foreign), None)
-        reason = cause.title if cause else waits[0].title if waits else "no task is left in it"
+        first = cause or next(iter(waits), None)
+        reason = first.title if first is not None else "no task is left in it"
         stacks = [Stack(wait.title, wait.frames) for wait in waits]
         stacks.append(Stack("the thread of the loop is here", sighting.thread))
         return Observation(
@@ -221,7 +224,10 @@ class Hang(Detector):
                 tuple(stacks),
                 RULE.remedy,
                 home_state=cause.state if cause else None,
-            )
+            ),
+            # Whose methods are on the stack now, at rest, had nothing to do with it.
+            about=(first.primitive,) if first is not None and first.primitive is not None else (),
+            users=(),
         )
 
     def _wait_of(self, task: _Suspended, here: LoopInfo) -> _Wait:
@@ -229,13 +235,14 @@ class Hang(Detector):
         if task.primitive is not None:
             holder = self._holder(task.primitive, task.permits)
             if holder is not None:
-                return _Wait(f"{waits} held since {holder}", task.frames, holder, None, True)
+                title = f"{waits} held since {holder}"
+                return _Wait(title, task.frames, holder, None, True, task.primitive)
         elif not task.name:
             return _Wait(f"{task.who} runs or is about to", task.frames, None, None, False)
         elif task.home is not None and (home := self.loops.of(task.home)) != here:
             title = f"{waits} of {name_loop(home, task.state)}"
             return _Wait(title, task.frames, home, task.state, True)
-        return _Wait(waits, task.frames, None, None, False)
+        return _Wait(waits, task.frames, None, None, False, task.primitive)
 
 
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[Any]:
