@@ -88,23 +88,16 @@ NOT_ASYNCIOS = {
 }
 """Where a name that is private of asyncio is somebody else's too."""
 
-STILL_TO_MOVE = {
-    "_probes/uses.py": {"_is_coroutine"},
-    "_rules/ls103.py": {"_check_closed", "_closed"},
-    "_rules/ls302.py": {"_asyncgens", "_asyncgen_firstiter_hook", "_asyncgen_finalizer_hook"},
-}
-
 
 def test_no_private_name_of_asyncio_is_used_outside_of_its_room() -> None:
     outside = {}
     for path in FILES:
         file = path.relative_to(PACKAGE).as_posix()
-        allowed = NOT_ASYNCIOS.get(file, set()) | STILL_TO_MOVE.get(file, set())
         if room(path) != "_cpython":
             outside |= {
                 f"{file}:{line}": name
                 for name, line in private_names.used_in(path)
-                if name not in allowed
+                if name not in NOT_ASYNCIOS.get(file, set())
             }
     assert not outside
 

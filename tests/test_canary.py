@@ -93,8 +93,8 @@ BLIND_WITHOUT: dict[str, str] = {
 }
 """The private names that the room reads, and who is blind where asyncio calls them otherwise."""
 
-BEFORE_3_12 = {"_event_loop_policy": "LS401", "_local": "LS401"}
-"""What a forked child forgets by itself from then on."""
+BEFORE_3_12 = {"_event_loop_policy": "LS401", "_is_coroutine": "", "_local": "LS401"}
+"""What a forked child forgets by itself from then on, and what `inspect` marks."""
 
 MISSED_BY_NOBODY = {
     "_call_soon",  # told apart in a canary itself

@@ -48,6 +48,7 @@ from pytest_loopsafe._cpython.handles import (
 )
 from pytest_loopsafe._cpython.loops import (
     CLOSED_CHECK,
+    CLOSED_MARK,
     BaseEventLoop,
     blank_loop,
     forget_loops_of_parent,
@@ -86,6 +87,7 @@ from pytest_loopsafe._cpython.tasks import (
     cancelled_tasks,
     coroutine_code,
     current_task,
+    marked_async,
 )
 from pytest_loopsafe._cpython.topic import Topic
 from pytest_loopsafe._cpython.transports import (
@@ -101,6 +103,7 @@ __all__ = [
     "BINDING",
     "CALLBACK_BEGINS",
     "CLOSED_CHECK",
+    "CLOSED_MARK",
     "ENSURE_FUTURE",
     "FINALIZER",
     "FIRST_ITERATION",
@@ -146,6 +149,7 @@ __all__ = [
     "is_waiting",
     "keeps_debug_traceback",
     "loop_thread",
+    "marked_async",
     "namespace_of",
     "open_asyncgens",
     "permits_of",

@@ -38,6 +38,9 @@ BaseEventLoop = base_events.BaseEventLoop
 CLOSED_CHECK = (BaseEventLoop, "_check_closed")
 """What each method of asyncio's loops that a closed one refuses asks first."""
 
+CLOSED_MARK = "_closed"
+"""Where that looks: whether one of asyncio's loops is closed."""
+
 
 def forget_loops_of_parent() -> None:
     """Have a forked child know of no running loop and of none that was installed.
@@ -154,13 +157,15 @@ def _tells_threads() -> bool:
 
 def _meets_refusals() -> bool:
     loop: Any = BaseEventLoop()
-    was_open = loop._closed is False
+    was_open = getattr(loop, CLOSED_MARK) is False
     loop.close()
     try:
         loop.call_soon(print)
     except RuntimeError as error:
         check: Any = inspect.unwrap(getattr(*CLOSED_CHECK))
-        return was_open and loop._closed is True and raised_by(error) is check.__code__
+        return (
+            was_open and getattr(loop, CLOSED_MARK) is True and raised_by(error) is check.__code__
+        )
     return False
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from asyncio import tasks
+import sys
+from asyncio import coroutines, tasks
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -58,6 +60,15 @@ def cancelled_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
         return []
 
 
+def marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep ``iscoroutinefunction`` true for a plain function that returns a coroutine."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
+    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
 def _sees_refusal() -> bool:
     with trial_loop() as home, trial_loop() as other:
         try:
@@ -97,9 +108,17 @@ def _lists_cancelled() -> bool:
         return cancelled_tasks(loop) == [task]
 
 
+def _marks_async() -> bool:
+    marked = marked_async(lambda: None)
+    if sys.version_info >= (3, 12):
+        return inspect.iscoroutinefunction(marked)
+    return bool(asyncio.iscoroutinefunction(marked))
+
+
 TOPICS = (
     Topic("what ensure_future() and gather() refuse", ("LS101",), _sees_refusal),
     Topic("what asyncio.wait() is given", ("LS108",), _sees_wait),
     Topic("what is handed to a loop", ("LS105",), _sees_hand_overs),
+    Topic("which functions return coroutines", (), _marks_async),
     Topic("which tasks were cancelled", ("LS207",), _lists_cancelled),
 )

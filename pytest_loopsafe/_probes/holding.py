@@ -25,7 +25,6 @@ from pytest_loopsafe._probes.uses import (
     PrimitiveUsed,
     Record,
     Uses,
-    marked_async,
     nowhere,
 )
 from pytest_loopsafe._words.answers import Place
@@ -208,7 +207,7 @@ def _acquire(gates: Gates) -> Build:
                     gates.acquire(self, loop, user)
             return original(self)
 
-        return marked_async(acquire)
+        return _cpython.marked_async(acquire)
 
     return build
 
@@ -265,7 +264,7 @@ def _enter(gates: Gates) -> Build:
                 gates.acquire(lock, loop, user, self)
             return original(self)
 
-        return marked_async(__aenter__)
+        return _cpython.marked_async(__aenter__)
 
     return build
 
@@ -279,6 +278,6 @@ def _leave(gates: Gates) -> Build:
                 gates.release(gate)
             return original(self, *args)
 
-        return marked_async(__aexit__)
+        return _cpython.marked_async(__aexit__)
 
     return build

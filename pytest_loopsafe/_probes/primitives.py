@@ -28,7 +28,7 @@ from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import CalledFromThread
 from pytest_loopsafe._probes.steps import Steps
-from pytest_loopsafe._probes.uses import Build, Original, Uses, marked_async
+from pytest_loopsafe._probes.uses import Build, Original, Uses
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _use(uses: Uses, name: str) -> Build:
                     uses.use(self, name, loop, user, waits=waits, counts=counts)
             return original(self, *args, **kwargs)
 
-        return marked_async(method)
+        return _cpython.marked_async(method)
 
     return build
 

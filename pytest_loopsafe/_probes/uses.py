@@ -7,8 +7,6 @@ primitive: an ``id()`` is never taken for another's, and nothing is kept alive b
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,12 +148,3 @@ class Uses:
             self.emit(CouldWait(primitive, loop, waits))
         elif record.notes(asked):
             self.emit(CouldWait(primitive, loop, waits, asked=(asked,)))
-
-
-def marked_async(function: Original) -> Original:
-    """Keep ``iscoroutinefunction`` true for a plain function that returns a coroutine."""
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(function)
-    # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
-    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return function

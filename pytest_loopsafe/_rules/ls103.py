@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import operator
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,11 +80,12 @@ class ClosedLoopProbe:
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook asyncio's own check; for other loops, the public methods that refuse."""
+        is_closed = operator.attrgetter(_cpython.CLOSED_MARK)
 
         def build_check(original: Callable[..., Any]) -> Callable[..., Any]:
             # Called on each call_soon. An open loop is answered here, at the original's own price.
             def _check_closed(self: Any) -> Any:
-                if not self._closed:
+                if not is_closed(self):
                     return None
                 __tracebackhide__ = True
                 try:
@@ -96,7 +98,7 @@ class ClosedLoopProbe:
 
             return _check_closed
 
-        patches.replace(_cpython.BaseEventLoop, "_check_closed", build_check)
+        patches.replace(*_cpython.CLOSED_CHECK, build_check)
 
         def build_method(original: Callable[..., Any]) -> Callable[..., Any]:
             name = original.__name__

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from pytest_loopsafe._cpython import BaseEventLoop
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
@@ -85,16 +85,16 @@ class AsyncgenProbe:
 
         def build_shutdown(original: Callable[..., Any]) -> Callable[..., Any]:
             def shutdown_asyncgens(self: Any) -> Any:
-                for generator in list(getattr(self, "_asyncgens", ())):
+                for generator in _cpython.open_asyncgens(self):
                     if id(generator) in of_user:
                         emit(AsyncgenLeft(self, generator, collected=False))
                 return original(self)
 
             return shutdown_asyncgens
 
-        patches.replace(BaseEventLoop, "_asyncgen_firstiter_hook", build_first)
-        patches.replace(BaseEventLoop, "_asyncgen_finalizer_hook", build_finalizer)
-        patches.replace(BaseEventLoop, "shutdown_asyncgens", build_shutdown)
+        patches.replace(*_cpython.FIRST_ITERATION, build_first)
+        patches.replace(*_cpython.FINALIZER, build_finalizer)
+        patches.replace(_cpython.BaseEventLoop, "shutdown_asyncgens", build_shutdown)
 
 
 @dataclass(frozen=True)
