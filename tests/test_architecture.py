@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "pytest_loopsafe"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ON_TOP = ({"_plugin"}, {"plugin"})
 BOTTOM_UP = (
-    {"_cpython", "recipes"},
+    {"_bytecode", "_cpython", "recipes"},
     {"_words"},
     {"_adapters"},
     {"_graph", "_probes", "_spool"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe._graph.bytecode import UNKNOWN, Place
+from pytest_loopsafe._bytecode.places import UNKNOWN, Place
 from pytest_loopsafe._graph.looks import Look, Looks, looks
 
 flag, count, state, table = False, 0, "", {"a": 1}

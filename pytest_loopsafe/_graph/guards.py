@@ -10,27 +10,26 @@ bytecode says where it looks (`pytest_loopsafe._graph.looks`), the heap what is 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import operator
 import os
 import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from pytest_loopsafe._graph.bytecode import UNKNOWN, Asked, Place
-from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
+from pytest_loopsafe._graph.kinds import entries_of, is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
 from pytest_loopsafe._graph.looks import looks
-from pytest_loopsafe._words.stacks import first_argument, is_library, is_own
+from pytest_loopsafe._words.stacks import first_argument, is_library, is_method, is_own
 
 _MAX_STARTERS = 8
-_CONTAINERS = (dict, list, set, deque)
 _EVENTS = (asyncio.Event, threading.Event)
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -108,43 +107,33 @@ _PROBES = os.path.join("pytest_loopsafe", "_probes", "")
 
 def _starter(frame: FrameType) -> Starter:
     code, bearer = frame.f_code, None
-    if is_method(code) and _SHOWS_VARIABLES.isdisjoint(code.co_names):
+    if is_method(code):
         with suppress(TypeError):  # no object, or one without weak references
             bearer = weakref.ref(first_argument(frame))
     module = frame.f_globals.get("__name__")
     return Starter(code, frame.f_lasti, module if type(module) is str else "", bearer)
 
 
-_SHOWS_VARIABLES = frozenset({"locals", "vars", "dir", "eval", "exec"})
-"""Before 3.13, to read the variables of a running frame changes what these have given it."""
-
-
-def is_method(code: CodeType) -> bool:
-    """Whether a function was defined in a class, and its first argument is its own object."""
-    return code.co_argcount > 0 and "." in code.co_qualname.rpartition("<locals>.")[2]
-
-
 def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterator[Guard]:
     """What keeps a function from coming to its call again.
 
-    It reads the whole heap for the function of the code, which has its closure.
+    It reads the whole heap for the functions of the code, if it looks at what is in a closure.
 
     Args:
         starter: the function.
         bearers: the objects whose method it may be.
         kept: tells whether a global reaches an object.
     """
-    seen = looks(starter.code, starter.offset)
-    asked = [one for one in seen.before if one.asked is not None]
-    functions = _functions(starter.code) if asked else []
-    for look in asked:
-        assert look.asked is not None
-        place = look.asked.place
-        is_entry = look.asked.how == "in" and look.asked.argument is UNKNOWN
-        if is_entry and place not in seen.filled:
+    seen, function = looks(starter.code, starter.offset), _Function(starter, bearers, kept)
+    for look in seen.before:
+        asked = look.asked
+        if asked is None:
+            continue
+        place = asked.place
+        if asked.how == "in" and asked.argument is UNKNOWN and place not in seen.filled:
             continue  # a table of constants: another key than then may be in it
-        for path, value in _at(place, starter, functions, bearers, kept):
-            if _answer(look.asked, value) is look.bars:
+        for path, value in function.at(place):
+            if _answer(asked, value) is look.bars:
                 is_flag = not any(one.is_in(place) for one in seen.read)
                 yield Guard(path, place, value, _is_set(value), is_flag)
 
@@ -159,16 +148,12 @@ def asks(starter: Starter, thing: Any, bearers: Sequence[Any]) -> bool:
 
     Such code starts again what is dead, once it is called: what it keeps does not lie.
     """
-    candidates = [
-        look.asked.place
-        for look in looks(starter.code, starter.offset).before
-        if look.asked is not None and look.asked.how not in _OF_THE_PLACE
-    ]
-    functions = _functions(starter.code) if candidates else []
+    function = _Function(starter, bearers, lambda _: "")
     return any(
         value is thing
-        for place in candidates
-        for _, value in _at(place, starter, functions, bearers, lambda _: "")
+        for look in looks(starter.code, starter.offset).before
+        if look.asked is not None and look.asked.how not in _OF_THE_PLACE
+        for _, value in function.at(look.asked.place)
     )
 
 
@@ -195,44 +180,43 @@ def _functions(code: CodeType) -> list[FunctionType]:
 # -- what is at a place ----------------------------------------------------------------------------
 
 
-def _at(
-    place: Place,
-    starter: Starter,
-    functions: Sequence[FunctionType],
-    bearers: Sequence[Any],
-    kept: Keeper,
-) -> Iterator[tuple[str, Any]]:
-    """What a place of a function holds now, with the path to it."""
-    for path, value in _variable(place, starter, functions, bearers, kept):
-        for name in place.attributes:
-            path, value = f"{path}.{name}", _attribute(value, name)
-        if value is not UNKNOWN:
-            yield path, value
+class _Function:
+    """A function whose variables are looked at, without running it."""
 
+    def __init__(self, starter: Starter, bearers: Sequence[Any], kept: Keeper) -> None:
+        self._starter = starter
+        self._bearers = bearers
+        self._kept = kept
 
-def _variable(
-    place: Place,
-    starter: Starter,
-    functions: Sequence[FunctionType],
-    bearers: Sequence[Any],
-    kept: Keeper,
-) -> Iterator[tuple[str, Any]]:
-    code = starter.code
-    if place.scope == "global":
-        names = own_dict(sys.modules.get(starter.module)) or {}
-        if place.name in names:
-            yield f"{starter.module}.{place.name}", names[place.name]
-    elif place.scope == "cell":
-        for function in functions if place.name in code.co_freevars else ():
-            cell = (function.__closure__ or ())[code.co_freevars.index(place.name)]
-            where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
-            with suppress(ValueError):  # an empty cell
-                yield f"{where}.<locals>.{place.name}", cell.cell_contents
-    elif is_method(code) and place.name == code.co_varnames[0]:
-        for bearer in bearers:
-            path = kept(bearer) if gc.is_tracked(bearer) else None
-            if path is not None:
-                yield path, bearer
+    def at(self, place: Place) -> Iterator[tuple[str, Any]]:
+        """What a place holds now, with the path to it."""
+        for path, value in self._variable(place.scope, place.name):
+            for name in place.attributes:
+                path, value = f"{path}.{name}", _attribute(value, name)
+            if value is not UNKNOWN:
+                yield path, value
+
+    def _variable(self, scope: str, name: str) -> Iterator[tuple[str, Any]]:
+        code, module = self._starter.code, self._starter.module
+        if scope == "global":
+            names = own_dict(sys.modules.get(module)) or {}
+            if name in names:
+                yield f"{module}.{name}", names[name]
+        elif scope == "cell":
+            for function in self._closures if name in code.co_freevars else ():
+                cell = (function.__closure__ or ())[code.co_freevars.index(name)]
+                where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
+                with suppress(ValueError):  # an empty cell
+                    yield f"{where}.<locals>.{name}", cell.cell_contents
+        elif is_method(code) and name == code.co_varnames[0]:
+            for bearer in self._bearers:
+                path = self._kept(bearer) if gc.is_tracked(bearer) else None
+                if path is not None:
+                    yield path, bearer
+
+    @functools.cached_property
+    def _closures(self) -> list[FunctionType]:
+        return _functions(self._starter.code)
 
 
 def _attribute(thing: Any, name: str) -> Any:
@@ -270,9 +254,7 @@ def _answer(asked: Asked, value: Any) -> bool | None:
         return any(type(one) is type(value) and one == value for one in argument)
     if type(value) in _EVENTS and how == "is_set":
         return bool(value.is_set())
-    if any(is_a(value, kind) for kind in _CONTAINERS):
-        return _of_container(asked, value)
-    return None
+    return _of_container(asked, value) if kind_of_store(value) is not None else None
 
 
 def _of_container(asked: Asked, value: Any) -> bool | None:
@@ -282,8 +264,7 @@ def _of_container(asked: Asked, value: Any) -> bool | None:
     there = _truth(value)
     key = asked.argument if asked.how != "=" else UNKNOWN
     if type(key) in (str, bytes, int):
-        entries = tuple(next(kind for kind in _CONTAINERS if is_a(value, kind)).__iter__(value))
-        there = any(type(one) is type(key) and one == key for one in entries)
+        there = any(type(one) is type(key) and one == key for one in entries_of(value))
         if there and asked.how == "get" and is_a(value, dict):
             return _truth(dict.get(value, key))
     return not there if asked.how == "=" else there
@@ -293,10 +274,8 @@ def _truth(value: Any) -> bool:
     """The truth of a value. A user's object is taken for true: its ``__bool__`` is not asked."""
     if type(value) in _PLAIN:
         return bool(value)
-    for kind in _CONTAINERS:
-        if is_a(value, kind):
-            return bool(kind.__len__(value) > 0)
-    return True
+    kind = kind_of_store(value)
+    return kind is None or bool(kind.__len__(value) > 0)
 
 
 def _is_set(value: Any) -> bool:

@@ -26,6 +26,20 @@ def is_future(thing: Any) -> bool:
     return any(vars(base).get(FUTURE_MARK) is not None for base in type.mro(type(thing)))
 
 
+def kind_of_store(thing: Any) -> Any:
+    """The kind of collection that something is, whose methods are none of a subclass's; or None."""
+    return next((kind for kind in _STORES if is_a(thing, kind)), None)
+
+
+_STORES = (dict, list, set, deque)
+
+
+def entries_of(thing: Any) -> tuple[Any, ...]:
+    """What is in a collection, the keys of a dictionary; nothing in anything else."""
+    kind = kind_of_store(thing)
+    return tuple(kind.__iter__(thing)) if kind is not None else ()
+
+
 def module_of(kind: type) -> str:
     """The module in which a class was made, past any metaclass; empty where it does not say."""
     try:

@@ -6,19 +6,16 @@ asked again later, of the same place, without running any code of the function's
 
 It is also told what a function *reads* of a place beyond asking (``return cache[key]``): a flag is
 only asked and written, a cache is read.
-
-Rejected: the source text, which may be missing, edited since, or another module's of the same
-name; and from which one cannot tell where in a line the call is.
 """
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 
-from pytest_loopsafe._graph.bytecode import Asked, Place, Walk
+from pytest_loopsafe._bytecode import Body
+from pytest_loopsafe._bytecode.places import Asked, Place, Places
 
 
 @dataclass(frozen=True)
@@ -52,57 +49,30 @@ def looks(code: CodeType, offset: int) -> Looks:
 
     Args:
         code: the function's.
-        offset: a frame's ``f_lasti``. Before 3.13 that of a call is within its cache.
+        offset: a frame's ``f_lasti``.
     """
-    instructions = list(dis.get_instructions(code))
-    offset = max(one.offset for one in instructions if one.offset <= max(offset, 0))
-    walk = Walk.through(code, instructions)
-    before = [
-        *_in_the_way(walk, instructions, offset),
-        *_behind_an_error(walk, instructions, offset),
-    ]
-    return Looks(tuple(before), frozenset(walk.read), frozenset(walk.filled))
+    body = Body.of(code)
+    places, call = Places(body), body.at(offset)
+    places.read()
+    before = (*_in_the_way(places, call), *_behind_an_error(places, call))
+    return Looks(before, frozenset(places.used), frozenset(places.filled))
 
 
-def _in_the_way(walk: Walk, instructions: list[dis.Instruction], offset: int) -> Iterator[Look]:
+def _in_the_way(places: Places, call: int) -> Iterator[Look]:
     """Of which only one side leads to the call, going forward."""
-    leads = _leading_to(instructions, offset)
-    for jump in walk.jumps:
-        if jump.offset < offset and (jump.target in leads) != (jump.beyond in leads):
-            bars = jump.if_true if jump.beyond in leads else not jump.if_true
-            tested = jump.tested
-            yield Look(tested, bars if tested is None or not tested.negated else not bars)
+    for jump, (tested, if_true) in places.tests.items():
+        if jump < call:
+            sides = places.body.sides(jump, {call}, range(jump + 1))
+            if len(sides) == 1:
+                bars = if_true if sides[0] == jump + 1 else not if_true
+                yield Look(tested, bars != (tested is not None and tested.negated))
 
 
-def _leading_to(instructions: list[dis.Instruction], offset: int) -> set[int]:
-    """The offsets from which an offset is reached, going forward and without an error."""
-    leads: set[int] = set()
-    following: int | None = None
-    for one in reversed(instructions):
-        jumps = one.opcode in dis.hasjrel or one.opcode in dis.hasjabs
-        target = int(one.argval) if jumps and one.argval > one.offset else None
-        goes_on = following if one.opname not in _ENDS else None
-        if one.offset == offset or target in leads or goes_on in leads:
-            leads.add(one.offset)
-        following = one.offset
-    return leads
-
-
-_ENDS = frozenset(
-    {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RAISE_VARARGS", "RERAISE"}
-    | {"RETURN_VALUE", "RETURN_CONST"}
-)
-
-
-def _behind_an_error(
-    walk: Walk, instructions: list[dis.Instruction], offset: int
-) -> Iterator[Look]:
+def _behind_an_error(places: Places, call: int) -> Iterator[Look]:
     """``try: return cache[key]``, ``except KeyError:`` and then the call: what was looked up."""
-    leads = _leading_to(instructions, offset)
-    if instructions[0].offset in leads:
-        return
-    for entry in getattr(dis.Bytecode(walk.code), "exception_entries", ()):
-        if entry.target in leads:
-            for where, asked in walk.lookups:
-                if entry.start <= where < entry.end:
+    body = places.body
+    for entry in body.handlers if not body.reaches(0, {call}) else ():
+        if body.reaches(body.at(entry.target), {call}):
+            for where, asked in places.lookups.items():
+                if entry.start <= body.instructions[where].offset < entry.end:
                     yield Look(Asked(asked.place, "in", asked.argument), bars=True)

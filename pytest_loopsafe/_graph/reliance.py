@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -17,14 +16,12 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.guards import Guard, Starter
-from pytest_loopsafe._graph.kinds import is_a, is_future
+from pytest_loopsafe._graph.kinds import entries_of, is_a, is_future
 from pytest_loopsafe._graph.links import attributes
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._words.stacks import is_library, local_variables, users_of
 
 _MAX_PARTS = 100
-_STORES = (deque, list, dict, set)
-"""Where a Queue has its items: its own kinds, and what people put in their place."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,7 @@ def _weak(things: Iterable[Any]) -> tuple[weakref.ref[Any], ...]:
 
 def unread(queue: Any) -> tuple[Any, ...]:
     """What is in a queue, without calling a subclass's methods. For the moment only."""
-    store: Any = attributes(queue).get(_cpython.QUEUE_ITEMS)
-    for kind in _STORES:
-        if is_a(store, kind):
-            return tuple(kind.__iter__(store))
-    return ()
+    return entries_of(attributes(queue).get(_cpython.QUEUE_ITEMS))
 
 
 def is_unheard(inbox: Any) -> bool:
@@ -131,19 +124,12 @@ def is_linked(guard: Guard, starter: Starter, work: Surroundings, owners: Iterab
     """
     if any(one is guard.value for owner in owners for one in owner.chain):
         return True
-    contents = [guard.value, *_contents(guard.value)]
-    if any(work.has(one) for one in contents):
+    value = guard.value
+    contents = tuple(dict.values(value)) if is_a(value, dict) else entries_of(value)
+    if any(work.has(one) for one in (value, *contents)):
         return True
     name = (guard.place.name, *guard.place.attributes)[-1]
     return any(
         code.co_filename == starter.code.co_filename and name in (*code.co_names, *code.co_freevars)
         for code in work.codes
     )
-
-
-def _contents(value: Any) -> Iterator[Any]:
-    if is_a(value, dict):
-        yield from tuple(dict.values(value))
-    elif is_a(value, list | set | deque):
-        kind = next(kind for kind in _STORES if is_a(value, kind))
-        yield from tuple(kind.__iter__(value))

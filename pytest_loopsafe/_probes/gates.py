@@ -8,7 +8,6 @@ gate is first used. What a function writes to is in its bytecode, and read once 
 from __future__ import annotations
 
 import asyncio
-import dis
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._bytecode.places import Stored, stored_by
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
 
@@ -81,14 +81,14 @@ class GateProbe:
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the constructors."""
-        stored: dict[int, tuple[CodeType, frozenset[str], frozenset[str]]] = {}
+        stored: dict[int, tuple[CodeType, Stored]] = {}
         patches.when_armed(stored.clear)
 
-        def names(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+        def stored_in(code: CodeType) -> Stored:
             known = stored.get(id(code))
             if known is None:
-                known = stored[id(code)] = (code, *_stored_names(code))
-            return known[1:]
+                known = stored[id(code)] = code, stored_by(code)
+            return known[1]
 
         def places(frame: FrameType | None) -> Iterator[Place]:
             seen = 0
@@ -96,17 +96,16 @@ class GateProbe:
                 code = frame.f_code
                 if not is_library(code.co_filename):
                     seen += 1
-                    variables, attributes = names(code)
-                    own = frame.f_globals
-                    yield from (Place(name, globals=own) for name in variables)
-                    bearer = first_argument(frame) if attributes else None
+                    names, own = stored_in(code), frame.f_globals
+                    yield from (Place(name, globals=own) for name in names.variables)
+                    bearer = first_argument(frame) if names.attributes else None
                     if bearer is not None:
                         try:
                             ref = weakref.ref(bearer)
                         except TypeError:
                             pass
                         else:
-                            yield from (Place(name, bearer=ref) for name in attributes)
+                            yield from (Place(name, bearer=ref) for name in names.attributes)
                 frame = frame.f_back
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,34 +122,3 @@ class GateProbe:
 
         for owner in (asyncio.Lock, asyncio.Semaphore, asyncio.Condition):
             patches.replace(owner, "__init__", build)
-
-
-_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD")
-_NEAR = 3
-"""``self.locks[key] = lock``: the container is among the last names before it is stored to."""
-
-
-def _stored_names(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The module's variables and the attributes that a function writes to, itself or an entry."""
-    variables: set[str] = set()
-    attributes: set[str] = set()
-    before: list[tuple[str, bool]] = []
-    for instruction in dis.get_instructions(code):
-        name = instruction.argval if type(instruction.argval) is str else ""
-        if instruction.opname in ("STORE_GLOBAL", "STORE_NAME"):
-            variables.add(name)
-        elif instruction.opname == "STORE_ATTR":
-            attributes.add(name)
-        elif instruction.opname in _LOADS:
-            is_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            if name == "setdefault":
-                _add(before[-1:], variables, attributes)
-            before.append((name, is_attribute))
-        elif instruction.opname == "STORE_SUBSCR":
-            _add(before[-_NEAR:], variables, attributes)
-    return frozenset(variables), frozenset(attributes)
-
-
-def _add(names: list[tuple[str, bool]], variables: set[str], attributes: set[str]) -> None:
-    for name, is_attribute in names:
-        (attributes if is_attribute else variables).add(name)

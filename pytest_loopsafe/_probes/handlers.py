@@ -19,7 +19,8 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._probes.names import NO, UNKNOWN, Names
+from pytest_loopsafe._bytecode import Body
+from pytest_loopsafe._probes.names import NO, UNKNOWN, Names, match
 from pytest_loopsafe._words.stacks import Frame, handler_frame
 from pytest_loopsafe._words.ways import Exit, LetGo, Point, Way
 
@@ -86,11 +87,10 @@ def _ends_task(points: tuple[Point, ...], index: int) -> bool:
 
 def calls_nothing_else(point: Point) -> bool:
     """Whether the call where a frame stands, with its arguments, is all that its function does."""
-    instructions, _ = _read(point.code)
-    calls = [one for one in instructions if one.opname in _CALLS]
-    # Where a frame stands may also be the inline cache that follows the instruction.
-    upto = [one for one in instructions if one.offset <= point.offset]
-    return bool(upto) and all(one is upto[-1] or _lies_within(one, upto[-1]) for one in calls)
+    body = Body.of(point.code)
+    here = body.instructions[body.at(point.offset)]
+    calls = [one for one in body.instructions if one.opname in _CALLS]
+    return all(one is here or _lies_within(one, here) for one in calls)
 
 
 _CALLS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
@@ -102,20 +102,6 @@ def _lies_within(inner: dis.Instruction, outer: dis.Instruction) -> bool:
         return False
     begins = (b.lineno, b.col_offset) <= (a.lineno, a.col_offset)
     return begins and (a.end_lineno, a.end_col_offset) <= (b.end_lineno, b.end_col_offset)
-
-
-# -- bytecode --------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=64)
-def _read(code: CodeType) -> tuple[tuple[dis.Instruction, ...], tuple[Any, ...]]:
-    bytecode: Any = dis.Bytecode(code)
-    return tuple(bytecode), tuple(bytecode.exception_entries)
-
-
-def forget() -> None:
-    """Let go of what was read: the collector would walk it while the code under test runs."""
-    _read.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -136,9 +122,14 @@ class _Reading:
     def __init__(self, point: Point, kind: type[BaseException]) -> None:
         self._point = point
         self._kind = kind
-        self._names = Names(point)
-        self._instructions, self._table = _read(point.code)
-        self._index = {one.offset: index for index, one in enumerate(self._instructions)}
+        self._body = Body.of(point.code)
+        self._instructions = self._body.instructions
+
+    @functools.cached_property
+    def _names(self) -> Names:
+        names = Names(self._point, self._body)
+        names.read()
+        return names
 
     def outcome(self, let_go: LetGo | None) -> Outcome:
         """What all ways through the handlers lead to, if it is one and the same."""
@@ -188,50 +179,38 @@ class _Reading:
             target: the offset.
             exits: the context managers that are entered, as far as known; left ones are taken off.
         """
-        pending = [(self._at(target), Kept(self.place(target + 2), self._point.code, False))]
+        pending = [(self._body.at(target), Kept(self.place(target + 2), self._point.code, False))]
         seen: set[int] = set()
         while pending:
             index, kept = pending.pop()
-            values: list[Any] = []
-            while index < len(self._instructions) and index not in seen:
-                seen.add(index)
-                one = self._instructions[index]
-                name = one.opname
-                index += 1
-                if name == "CHECK_EXC_MATCH":
-                    narrow = self._names.match(values.pop() if values else UNKNOWN, self._kind)
-                    clause = replace(kept, frame=self.place(one.offset), narrow=narrow or False)
-                    index = self._after(index, "POP_JUMP")
-                    otherwise = self._at(self._instructions[index - 1].argval)
-                    if narrow is UNKNOWN:
-                        yield _End(replace(clause, narrow=None), certain=False)
-                    if narrow in (NO, UNKNOWN):
-                        index = otherwise
-                    else:
-                        kept = clause
-                elif name == "WITH_EXCEPT_START":
-                    yield from self._left(one, target, exits)
-                    break
-                elif (end := self._end(one, kept)) is not None:
-                    yield end
-                    break
-                elif one.opcode in _JUMPS:
-                    if name.startswith("JUMP_") and "_IF_" not in name:
-                        index = self._at(one.argval)
-                    else:
-                        pending.append((self._at(one.argval), kept))
-                    values.clear()
-                elif not self._names.load(one, values):
-                    values.clear()
+            if index in seen:
+                continue
+            seen.add(index)
+            one = self._instructions[index]
+            if one.opname == "CHECK_EXC_MATCH":
+                narrow = match(self._names.classes[index], self._kind)
+                clause = replace(kept, frame=self.place(one.offset), narrow=narrow or False)
+                otherwise, inside = self._body.after(self._after(index, "POP_JUMP"))
+                if narrow is UNKNOWN:
+                    yield _End(replace(clause, narrow=None), certain=False)
+                known = narrow not in (NO, UNKNOWN)
+                pending.append((inside, clause) if known else (otherwise, kept))
+            elif one.opname == "WITH_EXCEPT_START":
+                yield from self._left(index, target, exits)
+            elif (end := self._end(index, kept)) is not None:
+                yield end
+            else:
+                pending += [(side, kept) for side in self._body.after(index)]
 
-    def _end(self, one: dis.Instruction, kept: Kept) -> _End | None:
+    def _end(self, index: int, kept: Kept) -> _End | None:
         """Whether the handler ends at this instruction, and how."""
+        one = self._instructions[index]
         name = one.opname
         if name == "POP_EXCEPT":
-            following = self._instructions[self._index[one.offset] + 1]
+            following = self._instructions[index + 1]
             again = following.opname == "RERAISE"
             return _End(again=following.offset) if again else _End(kept)
-        if name in ("RETURN_VALUE", "RETURN_CONST"):
+        if name == "RETURN_VALUE":
             return _End(kept)
         if name in ("RERAISE", "CLEANUP_THROW", "END_ASYNC_FOR") or (
             name == "RAISE_VARARGS" and one.arg == 0
@@ -241,15 +220,11 @@ class _Reading:
             return _End(certain=False)  # another error goes on, or a part of this one
         return None
 
-    def _left(self, one: dis.Instruction, target: int, exits: list[Exit]) -> Iterator[_End]:
+    def _left(self, index: int, target: int, exits: list[Exit]) -> Iterator[_End]:
         """How a ``with`` may end that an error leaves."""
-        with_it = Kept(self.place(one.offset), self._point.code, None)
-        again = self._instructions[self._after(self._index[one.offset], "RERAISE") - 1].offset
-        known = (
-            exits.pop()
-            if exits
-            else self._names.manager(self._instructions[: self._entered(target)])
-        )
+        with_it = Kept(self.place(self._instructions[index].offset), self._point.code, None)
+        again = self._instructions[self._after(index, "RERAISE")].offset
+        known = exits.pop() if exits else self._names.managers.get(self._entered(target), Exit())
         keeps = self._keeps(known)
         if keeps is UNKNOWN:
             yield _End(with_it, certain=False)
@@ -261,7 +236,7 @@ class _Reading:
     def _keeps(self, manager: Exit) -> Any:
         """Whether a context manager keeps the error: by name (True), in a net (False), `NO`."""
         if manager.suppresses is not None:
-            return self._names.match(manager.suppresses, self._kind)
+            return match(manager.suppresses, self._kind)
         if manager.generator is not None:
             found = outcome(manager.generator, self._kind)
             if isinstance(found, Kept):
@@ -275,27 +250,20 @@ class _Reading:
 
     def _entered(self, target: int) -> int:
         """The index of the instruction that entered the ``with`` of this handler."""
-        return self._at(min(one.start for one in self._table if one.target == target)) - 1
+        starts = [one.start for one in self._body.handlers if one.target == target]
+        return self._body.at(min(starts)) - 1
 
     def _handler_of(self, offset: int) -> int | None:
-        found = [one.target for one in self._table if one.start <= offset < one.end]
+        table = self._body.handlers
+        found = [one.target for one in table if one.start <= offset < one.end]
         return found[0] if found else None
 
-    def _at(self, offset: int) -> int:
-        """The index of the instruction at an offset, or of the first one after it."""
-        while offset not in self._index and offset < self._instructions[-1].offset:
-            offset += 2
-        return self._index.get(offset, len(self._instructions))
-
     def _after(self, index: int, name: str) -> int:
-        """The index after the next instruction of that name."""
+        """The next instruction of that name."""
         while not self._instructions[index].opname.startswith(name):
             index += 1
-        return index + 1
+        return index
 
     def place(self, offset: int) -> Frame:
         """The line of an offset."""
         return handler_frame(self._point.code, offset - 2)
-
-
-_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))

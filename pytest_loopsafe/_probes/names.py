@@ -11,10 +11,10 @@ import builtins
 import contextlib
 import dis
 import sys
-from collections.abc import Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
+from pytest_loopsafe._bytecode import Body, Reader, callee
 from pytest_loopsafe._words.ways import Exit, Point
 
 
@@ -37,89 +37,73 @@ _NAMESPACE: Any = vars(type)["__dict__"]
 _GLOBALS: Any = vars(ModuleType)["__dict__"]
 
 
-class Names:
-    """The names that a frame's bytecode loads."""
+class Names(Reader[Any]):
+    """What stands in a frame's bytecode for classes and context managers.
 
-    def __init__(self, point: Point) -> None:
+    Attributes:
+        classes: what each ``except`` names, by the index of its test.
+        managers: what each ``with`` enters, by the index of the instruction that does.
+    """
+
+    def __init__(self, point: Point, body: Body) -> None:
+        super().__init__(body, UNKNOWN)
         module = sys.modules.get(point.module) if point.module is not None else None
         found = _GLOBALS.__get__(module) if issubclass(type(module), ModuleType) else None
         self._globals = found if id(found) == point.namespace else None
         self._is_module = point.code.co_name == "<module>"
+        self.classes: dict[int, Any] = {}
+        self.managers: dict[int, Exit] = {}
 
-    def match(self, classes: Any, kind: type[BaseException]) -> Any:
-        """Whether one of the classes is an error's: itself (True), a base of it (False), `NO`."""
-        found: Any = NO
-        for one in _flat(classes):
-            if one is kind:
-                return True
-            if one is UNKNOWN:
-                found = UNKNOWN
-            elif found is NO and any(one is base for base in _MRO.__get__(kind)):
-                found = False
-        return found
-
-    def manager(self, instructions: Sequence[dis.Instruction]) -> Exit:
-        """The context manager that the last of these instructions enters."""
-        values: list[Any] = []
-        begin = len(instructions)
-        while begin and instructions[begin - 1].opname in _EXPRESSION:
-            begin -= 1
-        for one in instructions[begin:]:
-            if not self.load(one, values):
-                values.clear()
-        found = values[-1] if values else None
-        return found if isinstance(found, Exit) else Exit()
-
-    def load(self, one: dis.Instruction, values: list[Any]) -> bool:
-        """Do what an instruction does to the values on the stack; False where that is not known."""
+    def value(self, index: int, one: dis.Instruction, given: list[Any]) -> Any:
+        """The object that comes of an instruction, if that can be told."""
         name = one.opname
-        if name in _NOTHING:
-            return True
-        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            values.append(self._global(one.argval, is_global=name == "LOAD_GLOBAL"))
+        if name == "CHECK_EXC_MATCH":
+            self.classes[index] = given[-1]
+        elif name == "LOAD_GLOBAL" or (name == "LOAD_NAME" and self._is_module):
+            return self._global(one.argval)
         elif name == "LOAD_CONST":
-            values.append(one.argval)
-        elif name in _VARIABLES:
-            values += [UNKNOWN] * _VARIABLES[name]
-        elif name in ("LOAD_ATTR", "LOAD_METHOD") and values:
-            values.append(_attribute(values.pop(), one.argval))
-        elif name == "BUILD_TUPLE" and one.arg is not None and one.arg <= len(values):
-            parts = values[len(values) - one.arg :]
-            values[len(values) - one.arg :] = [tuple(parts)]
-        elif name == "CALL" and one.arg is not None and one.arg < len(values):
-            given = values[len(values) - one.arg :]
-            del values[len(values) - one.arg :]
-            values.append(_made(values.pop(), given))
-        else:
-            return False
-        return True
+            return one.argval
+        elif name == "LOAD_ATTR":
+            return _attribute(given[0], one.argval)
+        elif name == "BUILD_TUPLE":
+            return tuple(given)
+        elif name == "CALL":
+            self._enters(index, given)
+            return _made(*callee(one, given, UNKNOWN))
+        elif name == "BEFORE_WITH":
+            self._enters(index, given)
+        elif name == "LOAD_SPECIAL":  # 3.14: one method of the manager after the other, and a call
+            return given[0]
+        return UNKNOWN
 
-    def _global(self, name: str, *, is_global: bool) -> Any:
-        if self._globals is None or not (is_global or self._is_module):
+    def either(self, here: Any, there: Any) -> Any:
+        """Of two branches' values none is known to be the one."""
+        return UNKNOWN
+
+    def _enters(self, index: int, given: list[Any]) -> None:
+        for one in given:
+            if type(one) is Exit:
+                self.managers[index] = one
+
+    def _global(self, name: str) -> Any:
+        if self._globals is None:
             return UNKNOWN
         if name in self._globals:
             return self._globals[name]
         return vars(builtins).get(name, UNKNOWN)
 
 
-_NOTHING = frozenset(
-    ("NOP", "CACHE", "EXTENDED_ARG", "NOT_TAKEN", "PUSH_NULL", "PRECALL", "PUSH_EXC_INFO")
-)
-_VARIABLES = {
-    "LOAD_FAST": 1,
-    "LOAD_FAST_CHECK": 1,
-    "LOAD_FAST_BORROW": 1,
-    "LOAD_FAST_LOAD_FAST": 2,
-    "LOAD_FAST_BORROW_LOAD_FAST_BORROW": 2,
-    "LOAD_DEREF": 1,
-    "LOAD_CLASSDEREF": 1,
-}
-"""Instructions that load variables, and how many."""
-
-_EXPRESSION = _NOTHING | {
-    *("LOAD_GLOBAL", "LOAD_NAME", "LOAD_CONST", "LOAD_ATTR", "LOAD_METHOD", "BUILD_TUPLE", "CALL"),
-    *_VARIABLES,
-}
+def match(classes: Any, kind: type[BaseException]) -> Any:
+    """Whether one of the classes is an error's: itself (True), a base of it (False), `NO`."""
+    found: Any = NO
+    for one in _flat(classes):
+        if one is kind:
+            return True
+        if one is UNKNOWN:
+            found = UNKNOWN
+        elif found is NO and any(one is base for base in _MRO.__get__(kind)):
+            found = False
+    return found
 
 
 def _made(function: Any, given: list[Any]) -> Any:
@@ -130,7 +114,8 @@ def _made(function: Any, given: list[Any]) -> Any:
         generator = vars(function).get("__wrapped__")
         if type(generator) is FunctionType:
             code, names = generator.__code__, generator.__globals__
-            yields = [one.offset for one in dis.Bytecode(code) if one.opname == "YIELD_VALUE"]
+            body = Body.of(code)
+            yields = [one.offset for one in body.instructions if one.opname == "YIELD_VALUE"]
             if len(yields) == 1:
                 return Exit(generator=Point(code, yields[0], names.get("__name__"), id(names)))
     return UNKNOWN

@@ -16,6 +16,7 @@ import threading
 from types import CodeType, FrameType
 from typing import Any
 
+from pytest_loopsafe._bytecode import Body
 from pytest_loopsafe._probes import handlers
 from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
 from pytest_loopsafe._words.stacks import is_own
@@ -90,7 +91,7 @@ class Witness:
                 monitoring.free_tool_id(self._tool)
                 self._tool = None
             self._inside.clear()
-        handlers.forget()
+        Body.forget()
 
     def _switch_on(self) -> None:
         monitoring: Any = getattr(sys, "monitoring", None)

@@ -242,7 +242,7 @@ _ASKS_FOR_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "breakpoi
 
 def users_here() -> tuple[Any, ...]:
     """The objects whose methods run now, the innermost first. Not to be kept."""
-    users = [first_argument(one) for one in reversed(live_frames()) if _is_method(one.f_code)]
+    users = [first_argument(one) for one in reversed(live_frames()) if is_method(one.f_code)]
     return tuple(one for one in users[:_MAX_USERS] if one is not None)
 
 
@@ -255,15 +255,16 @@ def users_of(coroutine: object) -> tuple[Any, ...]:
     users: list[Any] = []
     for link in suspended_chain(coroutine):
         code = getattr(link, "cr_code", None)
-        if code is not None and code.co_argcount and _is_method(code):
+        if code is not None and is_method(code):
             held = (one for one in gc.get_referents(link) if type(one) not in _NO_ARGUMENTS)
             users += [one for one in (next(held, None),) if one is not None]
     users.reverse()
     return tuple(users[:_MAX_USERS])
 
 
-def _is_method(code: CodeType) -> bool:
-    return "." in code.co_qualname.rpartition("<locals>.")[2]
+def is_method(code: CodeType) -> bool:
+    """Whether a function was defined in a class, and its first argument is its own object."""
+    return code.co_argcount > 0 and "." in code.co_qualname.rpartition("<locals>.")[2]
 
 
 _MAX_USERS = 20
