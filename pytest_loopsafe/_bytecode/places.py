@@ -216,25 +216,8 @@ def _constant(value: Any) -> Any:
     return UNKNOWN if isinstance(value, Place | Asked) else value
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The names that a function writes to, or to an entry of what is there."""
-
-    variables: frozenset[str]
-    attributes: frozenset[str]
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All of them."""
-        return self.variables | self.attributes
-
-
-def stored_by(code: CodeType) -> Stored:
-    """The names that a function writes to: variables of others, attributes, containers."""
+def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
+    """What a function writes to, or to an entry of: names, True with those of attributes."""
     places = Places(Body.read(code))
     places.read()
-    variables, attributes = (
-        frozenset(name for name, is_attribute in places.stored if is_attribute is wanted)
-        for wanted in (False, True)
-    )
-    return Stored(variables, attributes)
+    return frozenset(places.stored)

@@ -16,7 +16,6 @@ import operator
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pytest_loopsafe._graph.kinds import entries_of, is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
 from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._words.stacks import first_argument, is_library, is_method, is_own
+from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _MAX_STARTERS = 8
 _EVENTS = (asyncio.Event, threading.Event)
@@ -58,7 +58,7 @@ class Starter:
     code: CodeType
     offset: int
     module: str
-    bearer: weakref.ref[Any] | None
+    bearer: Ref
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,8 @@ _PROBES = os.path.join("pytest_loopsafe", "_probes", "")
 
 
 def _starter(frame: FrameType) -> Starter:
-    code, bearer = frame.f_code, None
-    if is_method(code):
-        with suppress(TypeError):  # no object, or one without weak references
-            bearer = weakref.ref(first_argument(frame))
+    code = frame.f_code
+    bearer = weak(first_argument(frame)) if is_method(code) else nowhere
     module = frame.f_globals.get("__name__")
     return Starter(code, frame.f_lasti, module if type(module) is str else "", bearer)
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._bytecode.places import Stored, stored_by
+from pytest_loopsafe._bytecode.places import stored_by
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
+from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _FUNCTIONS = 4
 """So many functions of the user's, from the one that makes the gate outwards, may store it."""
@@ -36,19 +36,18 @@ class Place:
 
     name: str
     globals: dict[str, Any] | None = None
-    bearer: weakref.ref[Any] | None = None
+    bearer: Ref = nowhere
 
     @property
     def holder(self) -> Any:
         """What has the name: a module's variables, or an object that may be gone."""
-        return self.globals if self.bearer is None else self.bearer()
+        return self.bearer() if self.globals is None else self.globals
 
     def now(self) -> Any:
         """What is there at this moment, without running anybody's code."""
         if self.globals is not None:
             return self.globals.get(self.name)
-        bearer = self.bearer() if self.bearer is not None else None
-        for names in _namespaces(bearer):
+        for names in _namespaces(self.bearer()):
             if self.name in names:
                 return names[self.name]
         return None
@@ -81,10 +80,10 @@ class GateProbe:
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the constructors."""
-        stored: dict[int, tuple[CodeType, Stored]] = {}
+        stored: dict[int, tuple[CodeType, frozenset[tuple[str, bool]]]] = {}
         patches.when_armed(stored.clear)
 
-        def stored_in(code: CodeType) -> Stored:
+        def stored_in(code: CodeType) -> frozenset[tuple[str, bool]]:
             known = stored.get(id(code))
             if known is None:
                 known = stored[id(code)] = code, stored_by(code)
@@ -96,16 +95,14 @@ class GateProbe:
                 code = frame.f_code
                 if not is_library(code.co_filename):
                     seen += 1
-                    names, own = stored_in(code), frame.f_globals
-                    yield from (Place(name, globals=own) for name in names.variables)
-                    bearer = first_argument(frame) if names.attributes else None
-                    if bearer is not None:
-                        try:
-                            ref = weakref.ref(bearer)
-                        except TypeError:
-                            pass
-                        else:
-                            yield from (Place(name, bearer=ref) for name in names.attributes)
+                    names, bearer = stored_in(code), nowhere
+                    if any(is_attribute for _, is_attribute in names):
+                        bearer = weak(first_argument(frame))
+                    for name, is_attribute in names:
+                        if not is_attribute:
+                            yield Place(name, frame.f_globals)
+                        elif bearer is not nowhere:
+                            yield Place(name, bearer=bearer)
                 frame = frame.f_back
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,9 +25,9 @@ from pytest_loopsafe._probes.uses import (
     PrimitiveUsed,
     Record,
     Uses,
-    nowhere,
 )
 from pytest_loopsafe._words.answers import Place
+from pytest_loopsafe._words.weak import nowhere
 
 
 class Gate(Record):

@@ -9,7 +9,6 @@ On 3.11, or where no tool id is free, it is not known what ran again.
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._words.stacks import first_argument
+from pytest_loopsafe._words.weak import Ref
 
 _TOOL_NAME = "pytest-loopsafe"
 _TOOL_IDS = (3, 4)
@@ -51,7 +51,7 @@ class _Followed:
 
     code: CodeType
     last: _Last = field(default_factory=_Last)
-    objects: dict[int, tuple[weakref.ref[Any], _Last]] = field(default_factory=dict)
+    objects: dict[int, tuple[Ref, _Last]] = field(default_factory=dict)
 
 
 class Reruns:
@@ -66,7 +66,7 @@ class Reruns:
         self._tool: int | None = None
         self._followed: dict[int, _Followed] = {}  # by the id() of the code
 
-    def follow(self, code: CodeType, bearer: weakref.ref[Any] | None) -> None:
+    def follow(self, code: CodeType, bearer: Ref) -> None:
         """See from now on whether a function runs, also as the method of this object."""
         followed = self._followed.get(id(code))
         if followed is None:
@@ -74,8 +74,8 @@ class Reruns:
                 return
             followed = self._followed[id(code)] = _Followed(code)
             self._set(code, _monitoring().events.PY_START)
-        thing = bearer() if bearer is not None else None
-        if bearer is not None and thing is not None:
+        thing = bearer()
+        if thing is not None:
             known = followed.objects.get(id(thing))
             if known is None or known[0]() is not thing:
                 followed.objects[id(thing)] = bearer, _Last()

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_loopsafe._probes.instrumentation import Emit, Sighting
 from pytest_loopsafe._probes.steps import Asked, Steps
 from pytest_loopsafe._words.answers import Place
+from pytest_loopsafe._words.weak import nowhere
 
 Original = Callable[..., Any]
 Build = Callable[[Original], Original]
@@ -50,10 +51,6 @@ class CouldWait(Sighting):
     holder: Any = None
     taken: Place | None = None
     asked: tuple[Asked, ...] = ()
-
-
-def nowhere() -> None:
-    """Stands for the reference to a loop where there is none."""
 
 
 _MAX_PLACES = 50

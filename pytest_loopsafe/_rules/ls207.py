@@ -47,6 +47,7 @@ from pytest_loopsafe._words.stacks import (
     stack_here,
     suspended_frames,
 )
+from pytest_loopsafe._words.weak import weak
 
 NOT_RESTARTED = Rule(
     "LS207",
@@ -204,7 +205,7 @@ class LostBackground(Detector):
                     describe_frames(frames),
                     self._chain_of(task, code),
                     weakref.ref(task),
-                    _weak(bearer),
+                    weak(bearer),
                     around,
                 ),
             )
@@ -285,7 +286,7 @@ class LostBackground(Detector):
     def _came_back(self, lost: Lost) -> bool:
         """Whether what was started again may be for the same object."""
         starts = self._starts[id(lost.code)]
-        bearer = lost.bearer() if lost.bearer is not None else None
+        bearer = lost.bearer()
         again = max(starts.for_all, starts.bearers.get(id(bearer), 0))
         return bearer is None or again > lost.loop.number
 
@@ -347,10 +348,3 @@ def _has_state(thing: Any) -> bool:
     return is_of_class_statement(type(thing)) and not issubclass(
         type(thing), asyncio.AbstractEventLoop | weakref.ref
     )
-
-
-def _weak(thing: Any) -> weakref.ref[Any] | None:
-    try:
-        return weakref.ref(thing)
-    except TypeError:
-        return None

@@ -20,7 +20,6 @@ what any of the functions looks at counts.
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Severity
 from pytest_loopsafe._words.stacks import Frame, is_library
+from pytest_loopsafe._words.weak import Ref, nowhere
 
 _MAX_SEARCHES = 5
 """For each code: a search costs milliseconds, and a server may have a task for each connection."""
@@ -62,8 +62,8 @@ class Lost:
     loop: LoopInfo
     frames: tuple[Frame, ...]
     chain: tuple[Starter, ...]
-    task: weakref.ref[Any] | None = None
-    bearer: weakref.ref[Any] | None = None
+    task: Ref = nowhere
+    bearer: Ref = nowhere
     around: Surroundings = field(default_factory=Surroundings)
     kind: str = "pending"
 
@@ -91,7 +91,7 @@ class Evidence:
 
     def of(self, lost: Lost) -> Verdict | None:
         """Where nothing like it was started again; None where nobody has asked for it."""
-        task = lost.task() if lost.task is not None else None
+        task = lost.task()
         chain, ran = lost.chain, self._ran_again(lost)
         if chain and ran == len(chain):
             return None
@@ -120,10 +120,10 @@ class Evidence:
 
     def of_its_object(self, lost: Lost) -> Verdict | None:
         """Where the like was started for others: what keeps it from coming back for its object."""
-        bearer = lost.bearer() if lost.bearer is not None else None
+        bearer = lost.bearer()
         if bearer is None or not lost.chain:
             return None
-        starter, task = lost.chain[0], lost.task() if lost.task is not None else None
+        starter, task = lost.chain[0], lost.task()
         ran = self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
         if ran is not None and ran <= lost.loop.number:
             return None
@@ -146,7 +146,7 @@ class Evidence:
 
     def _ran_for(self, starter: Starter, lost: Lost) -> bool:
         """Whether it may be for the same object that a function ran again."""
-        bearer = starter.bearer() if starter.bearer is not None else None
+        bearer = starter.bearer()
         if bearer is None:
             return True
         last = self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
@@ -179,7 +179,7 @@ class Evidence:
         if ran is None:
             is_certain = all(map(guards.is_unconditional, chain[1:]))  # then the first ran again
         elif ran:
-            if self._would_restart(skipped, lost.task() if lost.task is not None else None):
+            if self._would_restart(skipped, lost.task()):
                 return None
             is_certain = guards.is_unconditional(chain[ran])
         else:
@@ -196,7 +196,7 @@ class Evidence:
 
 
 def _bearers(starter: Starter) -> tuple[Any, ...]:
-    bearer = starter.bearer() if starter.bearer is not None else None
+    bearer = starter.bearer()
     return () if bearer is None else (bearer,)
 
 

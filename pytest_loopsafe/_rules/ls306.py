@@ -28,6 +28,7 @@ from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.naming import name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, is_stdlib, stack_here
+from pytest_loopsafe._words.weak import Ref
 
 RULE = Rule(
     "LS306",
@@ -47,7 +48,7 @@ class _Known:
 
     ref: weakref.ref[Any]
     filled: dict[int, tuple[Frame, ...]] = field(default_factory=dict)
-    fillers: dict[int, weakref.ref[Any]] = field(default_factory=dict)
+    fillers: dict[int, Ref] = field(default_factory=dict)
     read_in: set[int] = field(default_factory=set)
 
 
@@ -68,7 +69,7 @@ class _Left:
     name: str
     items: int
     loop: LoopInfo
-    holders: tuple[tuple[weakref.ref[Any], str], ...]
+    holders: tuple[tuple[Ref, str], ...]
     owner: str | None = None
 
 
@@ -93,8 +94,9 @@ class LeftQueues(Detector):
                 known = self._of(sighting.queue)
                 known.filled.setdefault(self.loops.of(sighting.loop).number, frames)
                 for starter in starters():
-                    if starter.bearer is not None:
-                        known.fillers.setdefault(id(starter.bearer()), starter.bearer)
+                    bearer = starter.bearer()
+                    if bearer is not None:
+                        known.fillers.setdefault(id(bearer), starter.bearer)
         elif isinstance(sighting, PrimitiveUsed):
             if sighting.method == "get":
                 self._of(sighting.primitive).read_in.add(self.loops.of(sighting.loop).number)
