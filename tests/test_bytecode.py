@@ -1,0 +1,92 @@
+"""What bytecode says is the same on every version: what an instruction is given, and where a
+function puts what it makes."""
+
+import ast
+import asyncio.base_events
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from pytest_loopsafe._bytecode import Body, Reader
+from pytest_loopsafe._bytecode.places import stored_by
+
+made: Any = None
+table: dict[str, Any] = {}
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+class Depths(Reader[str]):
+    """Fails where two branches leave another number of values."""
+
+    def value(self, index: int, one: Any, given: list[str]) -> str:
+        return one.opname
+
+    def _joined(self, here: list[str] | None, there: list[str] | None) -> list[str]:
+        assert here is None or there is None or len(here) == len(there)
+        return super()._joined(here, there)
+
+
+@pytest.mark.parametrize("module", [asyncio.base_events, ast, contextlib, inspect])
+def test_what_is_on_the_stack_is_what_the_compiler_put_there(module: Any) -> None:
+    for code in codes(compile(inspect.getsource(module), module.__name__, "exec")):
+        reader = Depths(Body.read(code), "")
+        reader.read()
+        reader.read()
+
+
+class Holder:
+    def attribute(self) -> None:
+        self.made = object()
+
+    def entry(self, key: str) -> None:
+        self.by_key[key][key.lower()] = object()  # type: ignore[attr-defined]
+
+    def method(self, key: str) -> None:
+        self.by_key.setdefault(str(key), len(key))  # type: ignore[attr-defined]
+
+    def of_its_class(self) -> None:
+        known = type(self).by_key  # type: ignore[attr-defined]
+        known[id(self)] = object()
+
+
+def variable() -> None:
+    global made
+    made = object()
+
+
+def entry() -> None:
+    table[str(len("x"))] = object()
+
+
+def local() -> dict[str, object]:
+    found = {}
+    found["x"] = object()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "stored"),
+    [
+        (Holder.attribute, {("made", True)}),
+        (Holder.entry, {("by_key", True)}),
+        (Holder.method, {("by_key", True)}),
+        (Holder.of_its_class, {("by_key", True)}),
+        (variable, {("made", False)}),
+        (entry, {("table", False)}),
+        (local, set()),
+    ],
+)
+def test_where_a_function_puts_things(
+    function: Callable[..., Any], stored: set[tuple[str, bool]]
+) -> None:
+    assert stored_by(function.__code__) == stored
