@@ -5,6 +5,7 @@ import ast
 import asyncio.base_events
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
@@ -42,6 +43,22 @@ def test_what_is_on_the_stack_is_what_the_compiler_put_there(module: Any) -> Non
         reader = Depths(Body.read(code), "")
         reader.read()
         reader.read()
+
+
+def test_where_a_frame_calls_is_its_call_however_often_it_did() -> None:
+    offsets: list[int] = []
+
+    def called() -> Iterator[None]:
+        offsets.append(sys._getframe(1).f_lasti)
+        yield
+
+    def calls() -> None:
+        next(called())
+
+    for _ in range(100):
+        calls()
+    body = Body.of(calls.__code__)
+    assert {body.instructions[body.at(one)].opname for one in offsets} == {"CALL"}
 
 
 class Holder:

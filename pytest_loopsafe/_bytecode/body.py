@@ -52,7 +52,9 @@ class Body:
         """The index for an offset; in a frame that calls it may be that of the cache behind it."""
         while offset > 0 and offset not in self._indices:
             offset -= 2
-        return self._indices.get(offset, 0)
+        index = self._indices.get(offset, 0)
+        # On 3.11 a call that has been made often is made by the instruction before it.
+        return index + (self.instructions[index].opname == "PRECALL")
 
     def target(self, index: int) -> int | None:
         """Where an instruction jumps, or may jump."""
