@@ -100,26 +100,31 @@ def pending_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
     return sorted(left, key=lambda task: str(task.get_name()))
 
 
+_HOOKS = ("pytest_fixture_setup", "pytest_pyfunc_call")
+
+
 def _runs_tests() -> bool:
     """Whether the task that is being made is one by which a test framework runs tests.
 
     So it is where pytest's own frames are reached without any of the user's, and where all code
     within the loop is of files that are also outside of it, with whoever runs the loop for pytest.
-    What another library starts by itself, from a callback, is not.
+    What another library starts by itself, from a callback, is not. The framework's own frames may
+    be the user's, who develops it: the module that pytest calls has a hook that runs tests.
     """
     inside: set[str] = set()
     outside: set[str] = set()
-    is_outside = False
+    is_outside = of_user = by_hook = False
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
         if "/_pytest/" in file:
-            return bool(inside) and inside <= outside
+            return bool(inside) and inside <= outside and (by_hook or not of_user)
         if is_own(file) or (is_stdlib(file) and "/asyncio/" in file):
             is_outside = is_outside or bool(inside)  # the loop itself is passed
-        elif not is_library(file):
-            return False
         else:
             (outside if is_outside else inside).add(file)
+            if not is_library(file):
+                of_user = True
+                by_hook = any(dict.__contains__(frame.f_globals, name) for name in _HOOKS)
         frame = frame.f_back
     return False

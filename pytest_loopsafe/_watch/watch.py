@@ -128,9 +128,7 @@ class Watch:
         self.writer: SpoolWriter | None = None
         self._witness = Witness(self._errors)
         self.ledger = Ledger(self.loops, self.graph.adapters)
-        self._detectors: list[Detector] = [
-            kind(self.loops, self.graph, self.ledger) for kind in discover()
-        ]
+        self._detectors: list[Detector] = []  # until there is something to judge
         self._is_idle = True  # nothing but lines of the log has been seen
         self._faults: list[str] = []
         self._faults_told = 0
@@ -303,6 +301,8 @@ class Watch:
             if isinstance(sighting, Logged):
                 self.logs.take(sighting, self.loops.pass_number)
                 return
+            if self._is_idle and not self._detectors:
+                self._detectors = [kind(self.loops, self.graph, self.ledger) for kind in discover()]
             self._is_idle &= isinstance(sighting, PassBegun)
             if isinstance(sighting, LoopBorn):
                 self.loops.born(sighting.loop, self._inside(current_stack()))
