@@ -6,8 +6,11 @@ it is used for, and a version outside of `TRIED` is told, once.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -104,7 +107,7 @@ def is_async_fixture(function: Callable[..., Any]) -> bool:
     )
 
 
-def is_kept_by_the_framework(name: str) -> bool:
+def is_the_frameworks(name: str) -> bool:
     """Whether a fixture serves a test framework itself: never to be made anew for a pass."""
     return name in (*DECIDERS, _FACTORY) or (name.startswith("_") and name.endswith("_runner"))
 
@@ -114,3 +117,40 @@ def loop_factory_parameter(item: pytest.Item) -> Callable[[], Any] | None:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     factory: Callable[[], Any] | None = parameters.get(_FACTORY)
     return factory
+
+
+def is_in_force(policy: Any) -> bool:
+    """Whether an event loop policy is the process's own: then ``asyncio.run()`` asks it anyhow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.14 on
+        return asyncio.get_event_loop_policy() is policy
+
+
+def inner_test(function: Any) -> Callable[..., Any] | None:
+    """The function that hypothesis calls for each example; None for a test that is not its.
+
+    Public, but for what anyio leaves in its place when it has run the test (anyio 4.9 to 4.16).
+    """
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", None)
+    return getattr(inner, "_anyio_original_func", inner)
+
+
+@contextmanager
+def each_example_by(function: Any, inner: Callable[..., Any]) -> Iterator[None]:
+    """Have hypothesis call something else for each example, and not time it.
+
+    Its deadline is for one call, and here are several, each looked at when it has ended. There is
+    no public way to the settings of a test that has some (hypothesis 3.64 to 6.170).
+    """
+    function = getattr(function, "__func__", function)  # of a method nothing can be set
+    handle, name = function.hypothesis, "_hypothesis_internal_use_settings"
+    before, given = handle.inner_test, getattr(function, name, None)
+    handle.inner_test = inner
+    if given is not None:
+        setattr(function, name, type(given)(parent=given, deadline=None))
+    try:
+        yield
+    finally:
+        handle.inner_test = before
+        if given is not None:
+            setattr(function, name, given)
