@@ -125,7 +125,8 @@ class LoopedTests:
             else:
                 most = self._each_example(pyfuncitem, settings, body, values)
         except SettingsError as error:
-            pytest.fail(f"@pytest.mark.{marker.NAME}: {error}", pytrace=False)
+            text = f"@pytest.mark.{marker.NAME}: {error}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
         from pytest_loopsafe._run.runner import is_async
 
         if not is_async(body):

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from pytest_loopsafe._cpython import get_running_loop
 from pytest_loopsafe._plugin import pytest_inside
 from pytest_loopsafe._plugin.pass_loop import PassLoop
 
@@ -113,10 +114,11 @@ class PassFixtures:
                 fixture.func = _refused(name, self._shared[-1])
             elif self._is_deferring:
                 fixture.func = _nothing
-            elif self._loop is None:
-                fixture.func = _refused(name)
             elif pytest_inside.is_async_fixture(function):
-                fixture.func = self._loop.adapted(function, request)
+                if self._loop is None or get_running_loop() is not None:
+                    fixture.func = _refused(name)
+                else:
+                    fixture.func = self._loop.adapted(function, request)
             yield
         finally:
             fixture.func = function
@@ -228,7 +230,7 @@ def _nothing(**values: Any) -> None:
 
 
 def _refused(name: str, shared: str | None = None) -> Callable[..., None]:
-    by, more = "the test", " of the test"
+    by, more = "the test", " of the test, or with @pytest.mark.usefixtures"
     if shared is not None:
         by = f"the fixture {shared!r}, which is made once and shared by all passes,"
         more = f' of {shared!r}, or say multi_loop(fixtures="fresh")'

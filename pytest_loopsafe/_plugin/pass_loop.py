@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe._cpython import get_running_loop
-
 
 class PassLoop:
     """Runs coroutine after coroutine in the loop of one pass.
@@ -34,17 +32,7 @@ class PassLoop:
         self._host = _Host() if one_task else None
 
     def run(self, coro: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine until it is complete.
-
-        Raises:
-            RuntimeError: a loop runs already, so that nothing can be waited for.
-        """
-        if get_running_loop() is not None:
-            coro.close()
-            raise RuntimeError(
-                "an async fixture cannot be set up while a loop runs: name it among the arguments "
-                "of the test, or with @pytest.mark.usefixtures, not in request.getfixturevalue()"
-            )
+        """Run a coroutine until it is complete."""
         try:
             self._runner.get_loop()
         except BaseException:  # there is none, and no coroutine is to be left behind
@@ -92,12 +80,18 @@ class PassLoop:
     def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def fixture(**values: Any) -> Iterator[Any]:
             source = function(**values)
-            for _ in range(2):  # more than two yields are one too many: pytest says so
-                try:
-                    value = self.run(_next(source))
-                except StopAsyncIteration:
-                    return
-                yield value
+            try:
+                value = self.run(_step(source, "__anext__"))
+            except StopAsyncIteration:
+                return  # pytest says that it did not yield a value
+            yield value
+            try:
+                self.run(_step(source, "__anext__"))
+            except StopAsyncIteration:
+                return
+            self.run(_step(source, "aclose"))
+            name = function.__name__
+            pytest.fail(f"the async fixture {name!r} has more than one yield", pytrace=False)
 
         return fixture
 
@@ -134,12 +128,14 @@ class _Host:
         """Whether there is such a task, which waits for what to run next."""
         return self._task is not None and not self._task.done()
 
-    async def given(self, coro: Coroutine[Any, Any, Any]) -> Any:
+    async def given(self, coro: Any) -> Any:
         """Have a coroutine run in the task, and wait for it."""
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done():
             self._job = loop.create_future()
-            self._task = loop.create_task(self._serve())
+            self._serving: Any = self._serve()
+            self._task = loop.create_task(self._serving)
+        self._serving.__qualname__ = coro.__qualname__  # reports name a task by what it runs
         done = loop.create_future()
         assert self._job is not None
         self._job.set_result((coro, done))
@@ -175,8 +171,15 @@ class _Host:
                     done.set_result(value)
 
 
-async def _next(source: Any) -> Any:
-    return await anext(source)
+def _step(source: Any, name: str) -> Any:
+    """One step of an async generator, as a coroutine with the generator's name."""
+
+    async def step() -> Any:
+        return await getattr(source, name)()
+
+    coro: Any = step()
+    coro.__qualname__ = source.__qualname__
+    return coro
 
 
 def _bound(function: Callable[..., Any], instance: Any) -> Callable[..., Any]:

@@ -214,7 +214,8 @@ class LoopRun:
             errors = [error for one in ended for error in one.errors]
             with dog.cleaning_up():
                 self._judge_hang()
-                if numbers[-1] < self._settings.loops:
+                goes_on = all(one.ends_run is None for one in ended)
+                if numbers[-1] < self._settings.loops and goes_on:
                     for raised in errors:
                         release_locals(raised)
                     schedule.between()  # first: what is judged below takes memory
