@@ -7,6 +7,7 @@ runs as if the plugin were not there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,9 +237,20 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
             parts["audit"] = Audit(session, looped)
         for name, part in parts.items():
             config.pluginmanager.register(part, f"loopsafe-{name}")
+        _warn_of_versions(config)
         if not hasattr(config, "workerinput"):
             _collect(config)
     return config.stash[_SESSION]
+
+
+def _warn_of_versions(config: pytest.Config) -> None:
+    """Say, once, which of the plugins around is of a version that this was never tried with."""
+    from pytest_loopsafe._plugin import pytest_inside
+    from pytest_loopsafe._watch.watch import LoopsafeWarning
+
+    for text in pytest_inside.untried(config):
+        with contextlib.suppress(LoopsafeWarning):  # where warnings are errors, it ends no session
+            config.issue_config_time_warning(LoopsafeWarning(text), stacklevel=2)
 
 
 def _claim(config: pytest.Config) -> Claim:

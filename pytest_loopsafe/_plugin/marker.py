@@ -20,8 +20,9 @@ NAME = "multi_loop"
 
 MARKER_HELP = (
     f'{NAME}(loops=3, *, schedule="consecutive", concurrency=1, timeout=30.0, strict=False, '
-    "ignore=(), loop_factory=None): run the test once in each of several event loops, and fail it "
-    "when anything bound to one loop is used in another, even if the code swallows the error."
+    'ignore=(), loop_factory=None, fixtures="shared", ok_without_loops=False): run the test once '
+    "in each of several event loops, and fail it when anything bound to one loop is used in "
+    "another, even if the code swallows the error."
 )
 
 _INI: tuple[tuple[str, str, str], ...] = (
@@ -102,28 +103,39 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
 def marked(item: pytest.Item) -> Settings | None:
     """The settings of a test's closest ``multi_loop`` marker, or None where it has none.
 
+    None also for an item that cannot be run over loops: its setup fails, and says why.
+
     Raises:
-        pytest.UsageError: the marker is wrong, or on something that it cannot run.
+        pytest.UsageError: the marker is wrong.
     """
     marker = item.get_closest_marker(NAME)
-    if marker is None:
+    if marker is None or unsuitable(item) is not None:
         return None
-    where = f"{item.nodeid}: @pytest.mark.{NAME}"
-    if not isinstance(item, pytest.Function):
-        raise pytest.UsageError(
-            f"{where} is on a {type(item).__name__}, and can only be on a test function"
-        )
-    if _is_unittest(item):
-        raise pytest.UsageError(
-            f"{where} is on a method of a unittest.TestCase, which runs itself: make it a plain "
-            "test function, or call loopsafe_runner.run() in one"
-        )
-    if inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
-        raise pytest.UsageError(f"{where} is on a generator: a test has no yield")
     try:
         return Settings.checked(**_arguments(marker.args, marker.kwargs, defaults(item.config)))
     except SettingsError as error:
-        raise pytest.UsageError(f"{where}: {error}") from None
+        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{NAME}: {error}") from None
+
+
+def unsuitable(item: pytest.Item) -> str | None:
+    """Why an item with the marker cannot be run over loops; None for one that can, or has none.
+
+    That is no usage error: a marker on a whole module or class is on all that is in there.
+    """
+    if item.get_closest_marker(NAME) is None:
+        return None
+    if not isinstance(item, pytest.Function):
+        reason = f"a {type(item).__name__}, and can only be on a test function"
+    elif _is_unittest(item):
+        reason = (
+            "a method of a unittest.TestCase, which runs itself: make it a plain test function, or "
+            "call loopsafe_runner.run() in one"
+        )
+    elif inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
+        reason = "a generator: a test has no yield"
+    else:
+        return None
+    return f"@pytest.mark.{NAME} is on {reason}"
 
 
 def _is_unittest(item: pytest.Function) -> bool:

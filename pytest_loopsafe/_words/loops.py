@@ -226,6 +226,11 @@ class LoopRegistry:
         with self._lock:
             return tuple(self._infos)
 
+    def used(self) -> int:
+        """How many loops there were for the code: made here, or older and given work here."""
+        with self._lock:
+            return sum(entry.info.number > 0 or bool(entry.ran) for entry in self._entries.values())
+
     def made_after(self, number: int) -> tuple[LoopInfo, ...]:
         """The loops made after the one with this number, in order."""
         with self._lock:
