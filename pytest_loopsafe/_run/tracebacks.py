@@ -22,6 +22,23 @@ def hide_scaffolding(error: BaseException) -> None:
         error.__traceback__ = trace
 
 
+def hide_between(error: BaseException) -> None:
+    """Take our frames out of the middle of a traceback, and out of those of its causes.
+
+    A patched function of asyncio's stands between two frames of others there. Ours at the end
+    stay: they have raised it.
+    """
+    for link in error_chain(error):
+        before = link.__traceback__
+        while before is not None:
+            after = before.tb_next
+            while after is not None and is_own(after.tb_frame.f_code.co_filename):
+                after = after.tb_next
+            if after is not None:
+                before.tb_next = after
+            before = before.tb_next if after is not None else None
+
+
 def _is_scaffolding(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     return is_own(file) or file.startswith(os.path.dirname(asyncio.__file__))
