@@ -145,7 +145,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     session = _wake(request.config)
     item: Any = request.node
     return LoopRunner(
-        marker.defaults(request.config),
+        marker.defaults(request.config, item),
         lambda run: session.started(item, run),
         session.last_word,
         session.own_adapters,
@@ -174,7 +174,7 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
         config.stash[_WORKERS] = workers = Workers()
         config.add_cleanup(workers.stop)
     return LoopsafeCelery(
-        marker.defaults(config),
+        marker.defaults(config, item),
         lambda run: session.started(item, run),
         config.stash[_WORKERS],
         lambda unasked: _celery_app(request, unasked=unasked),

@@ -1,4 +1,4 @@
-"""``--loopsafe-baseline=FILE``: what is known fails nothing, what is new does, what is gone is told."""
+"""``--loopsafe-baseline=FILE``: known fails nothing, new does, gone is told."""
 
 import json
 from pathlib import Path

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_the_place_and_the_headline_are_in_pytests_own_classes(
     place = f"PLACE _pytest._code.code app.py {line} LS101 cross-loop-await"
     assert [one for one in result.outlines if "PLACE" in one][-2:] == [place] * 2
     result.stdout.re_match_lines([r".*\x1b\[31m.*LS101 cross-loop-await \(swallowed\)\x1b"])
-    case: Any = ElementTree.parse(app.path / "junit.xml").find(".//testcase")
+    case: Any = ET.parse(app.path / "junit.xml").find(".//testcase")
     failure = case.find("failure")
     assert failure.get("message") == f"LS101 cross-loop-await at app.py:{line}, swallowed"
     assert "remedy:" in failure.text
@@ -174,7 +174,7 @@ def test_a_test_that_is_run_again_has_one_verdict(app: pytest.Pytester) -> None:
         ("rerun", 2, 1),
         ("passed", 2, 0),
     ]
-    cases = ElementTree.parse(app.path / "junit.xml").iter("testcase")
+    cases = ET.parse(app.path / "junit.xml").iter("testcase")
     assert [len(list(case.iter("property"))) for case in cases] == [1, 1, 1, 1, 0]
 
 
