@@ -160,6 +160,7 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
             LoopsafeCelery,
             Workers,
         )
+        from pytest_loopsafe._plugin.fixtures.patches import pending
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
             raise
@@ -178,6 +179,7 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
         lambda run: session.started(item, run),
         config.stash[_WORKERS],
         lambda unasked: _celery_app(request, unasked=unasked),
+        lambda: pending(request),
         config.getini("loopsafe_celery_broker"),
         config.getini("loopsafe_celery_backend"),
     )

@@ -44,6 +44,8 @@ class Reporting:
 
             hide_between(call.excinfo.value)
         report = yield
+        if call.when == "teardown":
+            self._session.forget(item)
         if call.when != "call" or not reports:
             return report
         from pytest_loopsafe._report.rendering import render_report

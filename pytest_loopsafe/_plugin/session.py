@@ -49,11 +49,6 @@ class LoopsafeSession:
             self._adapters = Adapters(self.own_adapters)
         return self._adapters
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """A test that is run again begins anew: what was found before has been reported."""
-        item.stash[_RUNS] = []
-
     def started(self, item: pytest.Item, run: Any) -> None:
         """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
@@ -79,6 +74,10 @@ class LoopsafeSession:
     def ended(self, item: pytest.Item) -> None:
         """The test's report carries what was found: an interruption loses nothing of it now."""
         self._current = None
+
+    def forget(self, item: pytest.Item) -> None:
+        """The test is over. Should it be run again, it begins anew."""
+        item.stash[_RUNS] = []
 
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
