@@ -60,7 +60,7 @@ class Audit:
         from pytest_loopsafe._run.last_words import exit_guarded
         from pytest_loopsafe._watch.watch import Watch
 
-        base = Settings.checked(**marker.defaults(item.config))
+        base = Settings.checked(**marker.defaults(item.config, item))
         watch = Watch(strict=base.strict, ignore=base.ignore, adapters=self._session.adapters())
         with watch.as_one_pass() as report:
             self._session.started(item, _Audited(report))

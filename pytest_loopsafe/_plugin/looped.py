@@ -43,7 +43,7 @@ class LoopedTests:
             settings = marker.marked(item)
             over_loops = self._audit_loops and _is_plain_async(item) and not _is_for_trio(item)
             if settings is None and over_loops:
-                base = marker.defaults(item.config)
+                base = marker.defaults(item.config, item)
                 settings = Settings.checked(**{**base, "loops": self._audit_loops})
             item.stash[_SETTINGS] = settings
         return item.stash[_SETTINGS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,11 @@ _INI: tuple[tuple[str, str, str], ...] = (
     ),
     ("timeout", "float", "seconds that one pass in one loop may take (30)."),
     ("strict", "bool", "count loopsafe's warnings as errors (false)."),
-    ("ignore", "linelist", "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*"),
+    (
+        "ignore",
+        "linelist",
+        "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*, LS206@tests/legacy.",
+    ),
 )
 _OWN = (
     "loopsafe_own",
@@ -72,8 +77,12 @@ def own_code(config: pytest.Config) -> tuple[str, ...]:
         raise pytest.UsageError(f"ini option {_OWN[0]}: {error}") from None
 
 
-def defaults(config: pytest.Config) -> dict[str, Any]:
+def defaults(config: pytest.Config, item: pytest.Item | None = None) -> dict[str, Any]:
     """The settings that the ini options make.
+
+    Args:
+        config: pytest's.
+        item: the test that they are for; without one, what holds for all.
 
     Raises:
         pytest.UsageError: for a value that is not allowed.
@@ -87,7 +96,7 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
             if kind in ("int", "float") and isinstance(value, str):
                 value = int(value) if kind == "int" else float(value)
             if name == "ignore":
-                parse_ignores(value)
+                value = _ignored_in(item, value)
             else:
                 Settings.checked(**{name: value})
         except SettingsError as error:
@@ -98,6 +107,15 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
             ) from None
         found[name] = value
     return found
+
+
+def _ignored_in(item: pytest.Item | None, entries: Any) -> list[str]:
+    """What is ignored in a test, without the words that say so."""
+    return [
+        str(replace(one, tests=None))
+        for one in parse_ignores(entries, tests=True)
+        if one.tests is None or (item is not None and one.is_for(item.nodeid))
+    ]
 
 
 def marked(item: pytest.Item) -> Settings | None:
@@ -112,7 +130,9 @@ def marked(item: pytest.Item) -> Settings | None:
     if marker is None or unsuitable(item) is not None:
         return None
     try:
-        return Settings.checked(**_arguments(marker.args, marker.kwargs, defaults(item.config)))
+        return Settings.checked(
+            **_arguments(marker.args, marker.kwargs, defaults(item.config, item))
+        )
     except SettingsError as error:
         raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{NAME}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pytest_loopsafe._plugin.collector import LoopsafeCollector
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters import Adapters
     from pytest_loopsafe._adapters.base import Adapter
+    from pytest_loopsafe._plugin.baseline import Baseline
     from pytest_loopsafe._report.report import LoopReport
 
 _RUNS = pytest.StashKey[list[Any]]()
@@ -24,13 +26,18 @@ class LoopsafeSession:
     Args:
         last_word: where to write when the process is about to end.
         adapters: the user's own, from the hook ``pytest_loopsafe_adapters``.
+        baseline: what is known already and fails no test, if the user has such a file.
     """
 
     def __init__(
-        self, last_word: Callable[[str], None], adapters: tuple[Adapter, ...] = ()
+        self,
+        last_word: Callable[[str], None],
+        adapters: tuple[Adapter, ...] = (),
+        baseline: Baseline | None = None,
     ) -> None:
         self._say = last_word
         self.own_adapters = adapters
+        self._baseline = baseline
         self._current: pytest.Item | None = None
         self._adapters: Adapters | None = None
 
@@ -45,6 +52,8 @@ class LoopsafeSession:
     def started(self, item: pytest.Item, run: Any) -> None:
         """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
+        if self._baseline is not None:
+            run.report.set_aside(functools.partial(self._baseline.knows, item.nodeid))
         self._current = item
 
     def last_word(self, text: str) -> None:
@@ -66,6 +75,10 @@ class LoopsafeSession:
         """The test's report carries what was found: an interruption loses nothing of it now."""
         self._current = None
 
+    def forget(self, item: pytest.Item) -> None:
+        """The test is over. Should it be run again, it begins anew."""
+        item.stash[_RUNS] = []
+
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
         reports = self.reports_of(item)
@@ -74,6 +87,7 @@ class LoopsafeSession:
             "outcome": outcome,
             "loops": sum(len(one.loops) for one in reports),
             "findings": [finding.to_json() for one in reports for finding in one.findings],
+            "known": [finding.to_json() for one in reports for finding in one.known],
             "notes": [note for one in reports for note in one.notes],
         }
         return json_file.encodable(data)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,10 @@ from pytest_loopsafe._words.whose import TERRITORY
 
 
 class LoopsafeWarning(UserWarning):
-    """Something is wrong with the watching itself; what was found so far stands."""
+    """Something is wrong with the watching itself; what was found so far stands.
+
+    Where a filter makes it an error, it is raised with the verdict: the test fails.
+    """
 
 
 @functools.cache
@@ -132,6 +135,7 @@ class Watch:
         self._is_idle = True  # nothing but lines of the log has been seen
         self._faults: list[str] = []
         self._faults_told = 0
+        self._refused: LoopsafeWarning | None = None
         self._blind: tuple[str, ...] = ()
 
     @contextmanager
@@ -208,8 +212,10 @@ class Watch:
             self.graph.look_around()
         for text in self._faults[self._faults_told :]:
             self._faults_told += 1
-            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
+            try:
                 warnings.warn(text, LoopsafeWarning, stacklevel=2)
+            except LoopsafeWarning as error:  # an error here: no place to raise it, so at the end
+                self._refused = error.with_traceback(None)  # frames would keep what ran alive
 
     @contextmanager
     def as_one_pass(self, schedule: str | None = None) -> Iterator[LoopReport]:
@@ -247,6 +253,7 @@ class Watch:
             logs_lost=self.logs.lost,
             schedule=schedule,
             notes=self.notes(),
+            refused=self._refused,
         )
 
     def notes(self) -> tuple[str, ...]:

@@ -93,8 +93,12 @@ class Settings:
         )
 
 
-def parse_ignores(ignore: Any) -> tuple[Ignore, ...]:
+def parse_ignores(ignore: Any, *, tests: bool = False) -> tuple[Ignore, ...]:
     """Read ``ignore=``: one rule or several.
+
+    Args:
+        ignore: what was given.
+        tests: whether an entry may say in which tests it holds, as in a project's settings.
 
     Raises:
         SettingsError: when one is not a code, a family, or either with an owner glob.
@@ -111,6 +115,11 @@ def parse_ignores(ignore: Any) -> tuple[Ignore, ...]:
             found.append(Ignore.parse(entry))
         except ValueError as error:
             raise SettingsError(str(error)) from None
+        if found[-1].tests is not None and not tests:
+            raise SettingsError(
+                f"{entry!r} is not allowed here: @{found[-1].tests} names tests, which only the "
+                "ini option loopsafe_ignore can"
+            )
     return tuple(found)
 
 
