@@ -253,14 +253,14 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
             config.stash.get(_BASELINE, None),
         )
         config.stash[_SESSION] = session
-        looped = LoopedTests(session, loops)
         parts: dict[str, object] = {
             "session": session,
-            "looped": looped,
+            "looped": LoopedTests(session),
             "reporting": Reporting(session),
         }
         if config.getoption("loopsafe") or loops:
-            parts["audit"] = Audit(session, looped)
+            audit = Audit(session, loops)
+            parts |= {"makers": audit.makers, "audit": audit}
         for name, part in parts.items():
             config.pluginmanager.register(part, f"loopsafe-{name}")
         _warn_of_versions(config)

@@ -55,8 +55,21 @@ class LoopsafeCollector:
             self.take({**found, "outcome": report.outcome} if rerun else found)
 
     def take(self, test: dict[str, Any]) -> None:
-        """Keep what was found in one test."""
-        self._tests.append({key: value for key, value in test.items() if key != "text"})
+        """Keep what was found in one test, in the place of what was told of it before."""
+        kept = {key: value for key, value in test.items() if key not in ("again", "text")}
+        places = range(len(self._tests) - 1, -1, -1) if test.get("again") else ()
+        same = (at for at in places if self._tests[at]["nodeid"] == test["nodeid"])
+        at = next(same, None)
+        if at is None:
+            self._tests.append(kept)
+        else:
+            self._tests[at] = kept
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker of pytest-xdist found after its last test's report."""
+        for found in getattr(node, "workeroutput", {}).get("loopsafe", ()):
+            self.take(found)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport

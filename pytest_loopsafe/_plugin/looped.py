@@ -1,4 +1,4 @@
-"""Runs tests over loops: those with the marker, and in an audit over N loops the async ones."""
+"""Runs tests with the marker over loops."""
 
 from __future__ import annotations
 
@@ -30,22 +30,15 @@ class LoopedTests:
 
     Args:
         session: keeps each run.
-        audit_loops: run every async test over so many loops; 0 for marked ones alone.
     """
 
-    def __init__(self, session: LoopsafeSession, audit_loops: int) -> None:
+    def __init__(self, session: LoopsafeSession) -> None:
         self._session = session
-        self._audit_loops = audit_loops
 
     def settings_of(self, item: pytest.Item) -> Settings | None:
         """How to run a test over loops; None for a test that runs as it is."""
         if _SETTINGS not in item.stash:
-            settings = marker.marked(item)
-            over_loops = self._audit_loops and _is_plain_async(item) and not _is_for_trio(item)
-            if settings is None and over_loops:
-                base = marker.defaults(item.config, item)
-                settings = Settings.checked(**{**base, "loops": self._audit_loops})
-            item.stash[_SETTINGS] = settings
+            item.stash[_SETTINGS] = marker.marked(item)
         return item.stash[_SETTINGS]
 
     # -- setting up ----------------------------------------------------------------------------
@@ -249,18 +242,3 @@ def async_fixture(item: pytest.Item) -> str | None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return str(name)
     return None
-
-
-def _is_for_trio(item: pytest.Item) -> bool:
-    """Whether anyio's or trio's plugin runs a test without asyncio; asked once it is set up."""
-    backend = getattr(item, "funcargs", {}).get("anyio_backend")
-    name = backend[0] if type(backend) is tuple and backend else backend
-    return name not in (None, "asyncio") or item.get_closest_marker("trio") is not None
-
-
-def _is_plain_async(item: pytest.Item) -> bool:
-    return (
-        isinstance(item, pytest.Function)
-        and inspect.iscoroutinefunction(item.obj)
-        and async_fixture(item) is None
-    )

@@ -154,3 +154,39 @@ def each_example_by(function: Any, inner: Callable[..., Any]) -> Iterator[None]:
         handle.inner_test = before
         if given is not None:
             setattr(function, name, given)
+
+
+# -- whole runs of a test, one after another ----------------------------------------------------
+
+
+def expect_logs(item: pytest.Item) -> None:
+    """Have the logging plugin ready for a teardown that follows one which has failed."""
+    manager = item.config.pluginmanager
+    others = [
+        one for one in manager.get_plugins() if one is not manager.get_plugin("logging-plugin")
+    ]
+    manager.subset_hook_caller("pytest_runtest_setup", others)(item=item)
+
+
+def captured(item: pytest.Item) -> list[tuple[str, str, str]]:
+    """What a test's reports will say was printed and logged (pytest 8.0 to 9.2)."""
+    return item._report_sections
+
+
+def recorded(item: pytest.Item) -> list[BaseException]:
+    """What a unittest test has failed with, been skipped by, or should have: nothing is raised.
+
+    pytest 8.0 to 9.2.
+    """
+    return [one.value for one in getattr(item, "_excinfo", None) or ()]
+
+
+def forget_recorded(item: pytest.Item) -> None:
+    """Have pytest go by what is raised instead."""
+    getattr(item, "_excinfo", []).clear()
+
+
+def expects_failure(item: pytest.Item) -> bool:
+    """Whether a test has ``unittest.expectedFailure``, or its class (Python 3.11 to 3.14)."""
+    marked = (getattr(item, "obj", None), getattr(item, "cls", None))
+    return any(getattr(one, "__unittest_expecting_failure__", False) is True for one in marked)

@@ -44,9 +44,7 @@ class Reporting:
 
             hide_between(call.excinfo.value)
         report = yield
-        if call.when == "teardown":
-            self._session.forget(item)
-        if call.when != "call" or not reports:
+        if not reports or (call.when == "setup" and report.passed):  # the call will tell it
             return report
         from pytest_loopsafe._report.rendering import render_report
         from pytest_loopsafe._report.report import LoopSafetyError
@@ -67,12 +65,13 @@ class Reporting:
                 if text is None and one.findings
             ]
         # Plain data under a name of ours travels with the report, from xdist's workers too.
-        report.loopsafe = {  # type: ignore[attr-defined]
-            **self._session.data_of(item, report.outcome),
-            "text": text and text.to_json(),
-        }
-        self._tell_properties(item, report)
-        self._session.ended(item)
+        data = self._session.news_of(item, call.when, report)
+        if data is not None:
+            data["text"] = text and text.to_json()
+            report.loopsafe = data  # type: ignore[attr-defined]
+            self._tell_properties(item, report)
+        if call.when == "teardown":
+            self._session.forget(item)
         return report
 
     def _tell_properties(self, item: pytest.Item, report: pytest.TestReport) -> None:

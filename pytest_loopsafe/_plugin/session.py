@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_loopsafe._report.report import LoopReport
 
 _RUNS = pytest.StashKey[list[Any]]()
+_FACTS = pytest.StashKey[Mapping[str, Any]]()
+_TOLD = pytest.StashKey[dict[str, Any]]()
 
 
 class LoopsafeSession:
@@ -49,6 +51,16 @@ class LoopsafeSession:
             self._adapters = Adapters(self.own_adapters)
         return self._adapters
 
+    def began(self, item: pytest.Item) -> None:
+        """A test begins, perhaps not for the first time: a rerun is judged by itself."""
+        item.stash[_RUNS] = []
+        item.stash[_FACTS] = {}
+        item.stash[_TOLD] = {}
+
+    def note(self, item: pytest.Item, facts: Mapping[str, Any]) -> None:
+        """Keep for the report how a test was run."""
+        item.stash[_FACTS] = facts
+
     def started(self, item: pytest.Item, run: Any) -> None:
         """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
@@ -71,13 +83,10 @@ class LoopsafeSession:
         """The reports of a test's runs, final or not."""
         return [run.report for run in item.stash.get(_RUNS, [])]
 
-    def ended(self, item: pytest.Item) -> None:
-        """The test's report carries what was found: an interruption loses nothing of it now."""
-        self._current = None
-
     def forget(self, item: pytest.Item) -> None:
-        """The test is over. Should it be run again, it begins anew."""
-        item.stash[_RUNS] = []
+        """The test is over, and all is told. Should it be run again, it begins anew."""
+        self._current = None
+        self.began(item)
 
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
@@ -90,7 +99,40 @@ class LoopsafeSession:
             "known": [finding.to_json() for one in reports for finding in one.known],
             "notes": [note for one in reports for note in one.notes],
         }
-        return json_file.encodable(data)  # type: ignore[no-any-return]
+        if _FACTS in item.stash:
+            facts = item.stash[_FACTS]
+            data.update(facts)
+        data = json_file.encodable(data)
+        item.stash[_TOLD] = data
+        return data
+
+    def news_of(
+        self, item: pytest.Item, when: str, report: pytest.TestReport | None = None
+    ) -> dict[str, Any] | None:
+        """All that was found in a test; after its call, only where that is more than was told.
+
+        Args:
+            item: the test.
+            when: the phase that has ended.
+            report: pytest's, of that phase; None at the session's end.
+        """
+        told = item.stash.get(_TOLD, None) or {}
+        outcome = told.get("outcome", "passed")
+        if report is not None and (when != "teardown" or report.failed):
+            outcome = report.outcome
+        data = self.data_of(item, outcome)
+        if when != "teardown":
+            return data
+        return {**data, "again": bool(told)} if data != told else None
+
+    def tell_late(self, item: pytest.Item) -> None:
+        """Tell what was found after the last report of a test, at the session's end."""
+        data = self.news_of(item, "teardown")
+        collector = _collector(item)
+        if data is not None and collector is not None:
+            collector.take(data)
+        elif data is not None and hasattr(item.config, "workeroutput"):
+            item.config.workeroutput.setdefault("loopsafe", []).append(data)
 
     def pytest_keyboard_interrupt(self) -> None:
         """Keep what was found in the test that Ctrl-C ended: it gets no report of its own."""
@@ -99,7 +141,8 @@ class LoopsafeSession:
             return
         collector = _collector(item)
         if collector is not None:
-            collector.take(self.data_of(item, "interrupted"))
+            told = bool(item.stash.get(_TOLD, None))
+            collector.take({**self.data_of(item, "interrupted"), "again": told})
 
 
 def _collector(item: pytest.Item) -> LoopsafeCollector | None:

@@ -14,7 +14,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from types import CoroutineType, FrameType
-from typing import Any
+from typing import Any, Self
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
@@ -53,28 +53,39 @@ class LeftTasks(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._of_framework: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By its coroutine, who started a task; None for what a test framework runs tests by.
+        self._starters: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+
+    def follow(self, elder: Self) -> None:
+        """Know who started what is still there."""
+        self._starters = elder._starters
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note what a test framework starts; report what is left pending."""
         if isinstance(sighting, TaskStarted):
+            maker = self.loops.maker()
             if _runs_tests():
-                self._of_framework.add(sighting.coroutine)
+                self._starters[sighting.coroutine] = None
+            elif maker is not None:
+                self._starters[sighting.coroutine] = maker.name
         elif isinstance(sighting, LoopEnding):
             info = self.loops.of(sighting.loop)
             for task in pending_tasks(sighting.loop):
                 coroutine = task.get_coro()
-                if not (type(coroutine) is CoroutineType and coroutine in self._of_framework):
-                    yield self._left(task, info)
+                is_plain = type(coroutine) is CoroutineType  # else its __hash__ is somebody's
+                starter = self._starters.get(coroutine, info.maker) if is_plain else info.maker
+                if starter is not None or not is_plain or coroutine not in self._starters:
+                    yield self._left(task, info, starter)
 
     @staticmethod
-    def _left(task: Any, info: LoopInfo) -> Observation:
+    def _left(task: Any, info: LoopInfo, starter: str | None) -> Observation:
         frames, _ = suspended_frames(task.get_coro())
+        who = f" (started in {starter})" if starter != info.maker else ""
         return Observation(
             Finding(
                 PENDING,
-                f"task {task.get_name()!r} of {name_coroutine(task)} was still pending when {info} "
-                "ended, and was cancelled",
+                f"task {task.get_name()!r} of {name_coroutine(task)}{who} was still pending when "
+                f"{info} ended, and was cancelled",
                 info,
                 None,
                 (Stack(f"pending in {info}", describe_frames(frames)), *loop_births(info)),
