@@ -136,7 +136,7 @@ class Audit:
     # -- its parts ---------------------------------------------------------------------------
 
     def _opened(self, item: pytest.Item) -> Window:
-        from pytest_loopsafe._plugin.windows import Window
+        from pytest_loopsafe._plugin.windows import Audited, Window
         from pytest_loopsafe._watch.watch import Watch
 
         base = Settings.checked(**marker.defaults(item.config, item))
@@ -148,9 +148,9 @@ class Audit:
         )
         watch.loops.maker = self.makers.now
         watch.loops.test = self.makers.begin(item).name
-        window = Window(watch, item.nodeid)
+        window = Window(watch, item.nodeid, over_loops=self._loops > 1)
         window.open()
-        self._session.started(item, window)
+        self._session.started(item, Audited(window.report))
         self._window = self._latest = window
         return window
 

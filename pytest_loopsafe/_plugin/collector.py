@@ -80,7 +80,7 @@ class LoopsafeCollector:
         """
         found = getattr(report, "loopsafe", None)
         if report.failed and found is not None and found["text"] is not None:
-            return "failed", "L", "LOOP UNSAFE"
+            return "failed" if report.when == "call" else "error", "L", "LOOP UNSAFE"
         return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

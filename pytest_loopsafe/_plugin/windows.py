@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import Finding
 
 
+@dataclass(frozen=True)
+class Audited:
+    """What is kept of one test that was watched as it stands, in the shape of a run."""
+
+    report: LoopReport
+
+
 class Window:
-    """Watches from a test's first setup to its last teardown; in the shape of a run.
+    """Watches from a test's first setup to its last teardown.
 
     What is found is judged when the test's call has ended, so that it fails the test; and what its
     fixtures' ends add to that when they have, so that it is an error of its teardown.
@@ -18,12 +26,14 @@ class Window:
     Args:
         watch: does the watching.
         key: what stands for the test's code: all runs of it have the same.
+        over_loops: whether there may be several runs.
     """
 
-    def __init__(self, watch: Watch, key: str) -> None:
+    def __init__(self, watch: Watch, key: str, *, over_loops: bool) -> None:
         self.watch = watch
         self.report = LoopReport(watch.contents)
         self._key = key
+        self._over_loops = over_loops
         self._armed = ExitStack()
         self._told: set[tuple[str, str]] = set()
 
@@ -34,7 +44,10 @@ class Window:
             BlindError: when the canary is not seen on this interpreter.
         """
         self._armed.enter_context(self.watch.armed())
-        self.watch.begin_pass(1, self._key)
+        if self._over_loops:
+            self.watch.begin_pass(1, self._key)
+        else:  # what is there before is looked at to be compared with what later runs make
+            self.watch.loops.begin_pass(1, self._key)
 
     def next_run(self, number: int) -> None:
         """A run of the test has been torn down, and another is about to begin."""

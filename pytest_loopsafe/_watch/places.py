@@ -61,7 +61,7 @@ class Places:
         if all(name == self._loops.test for _, name in makers):
             return finding
         told = ", ".join(f"{loop} was made in {name}" for loop, name in makers)
-        return replace(finding, message=f"{finding.message} ({told})")
+        return replace(finding, message=f"{finding.message}: {told}")
 
     def _origin_elsewhere(self) -> Origin | None:
         """Where a thread without a call comes from: the one call, or else only the process."""
