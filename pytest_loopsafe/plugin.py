@@ -7,6 +7,7 @@ runs as if the plugin were not there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ from pytest_loopsafe._plugin import marker
 
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters.base import Adapter
+    from pytest_loopsafe._plugin.baseline import Baseline
     from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery
     from pytest_loopsafe._plugin.fixtures.runner import LoopRunner
     from pytest_loopsafe._plugin.session import LoopsafeSession
     from pytest_loopsafe._words.whose import Claim
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
+_BASELINE = pytest.StashKey["Baseline"]()
 _WORKERS = pytest.StashKey[Any]()
 _FIXTURES = frozenset({"loopsafe_runner", "loopsafe_celery"})
 _CELERY_INI = {
@@ -61,6 +64,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="write what was found in every watched test to this file, as JSON.",
     )
+    group.addoption(
+        "--loopsafe-baseline",
+        default=None,
+        metavar="FILE",
+        help="what this file has is known: it fails no test, and what is new does.",
+    )
+    group.addoption(
+        "--loopsafe-update-baseline",
+        action="store_true",
+        help="write what is found to the file of --loopsafe-baseline, and fail no test for it.",
+    )
     marker.add_ini_options(parser)
     for name, text in _CELERY_INI.items():
         parser.addini(f"loopsafe_celery_{name}", f"for loopsafe_celery: {text}", default=None)
@@ -82,9 +96,16 @@ def pytest_configure(config: pytest.Config) -> None:
         fault = json_file.fault_of(path)
         if fault is not None:
             raise pytest.UsageError(f"--loopsafe-json={path}: {fault}")
+    if config.getoption("loopsafe_baseline") is not None:
+        config.stash[_BASELINE] = _baseline(config)
+    elif config.getoption("loopsafe_update_baseline"):
+        raise pytest.UsageError("--loopsafe-update-baseline: give --loopsafe-baseline=FILE, too")
     audit = config.getoption("loopsafe") or loops
     if not hasattr(config, "workerinput") and (
-        audit or path is not None or config.getoption("dist", "no") != "no"
+        audit
+        or path is not None
+        or _BASELINE in config.stash
+        or config.getoption("dist", "no") != "no"
     ):
         _collect(config)
 
@@ -125,7 +146,7 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     session = _wake(request.config)
     item: Any = request.node
     return LoopRunner(
-        marker.defaults(request.config),
+        marker.defaults(request.config, item),
         lambda run: session.started(item, run),
         session.last_word,
         session.own_adapters,
@@ -140,6 +161,7 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
             LoopsafeCelery,
             Workers,
         )
+        from pytest_loopsafe._plugin.fixtures.patches import pending
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
             raise
@@ -154,10 +176,11 @@ def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
         config.stash[_WORKERS] = workers = Workers()
         config.add_cleanup(workers.stop)
     return LoopsafeCelery(
-        marker.defaults(config),
+        marker.defaults(config, item),
         lambda run: session.started(item, run),
         config.stash[_WORKERS],
         lambda unasked: _celery_app(request, unasked=unasked),
+        lambda: pending(request),
         config.getini("loopsafe_celery_broker"),
         config.getini("loopsafe_celery_backend"),
     )
@@ -224,21 +247,47 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
         TERRITORY.claim(claim)
         config.add_cleanup(lambda: TERRITORY.release(claim))
         loops = config.getoption("loopsafe_loops")
-        session = LoopsafeSession(lambda text: _last_word(config, text), _adapters(config))
+        session = LoopsafeSession(
+            lambda text: _last_word(config, text),
+            _adapters(config),
+            config.stash.get(_BASELINE, None),
+        )
         config.stash[_SESSION] = session
-        looped = LoopedTests(session, loops)
         parts: dict[str, object] = {
             "session": session,
-            "looped": looped,
+            "looped": LoopedTests(session),
             "reporting": Reporting(session),
         }
         if config.getoption("loopsafe") or loops:
-            parts["audit"] = Audit(session, looped)
+            audit = Audit(session, loops)
+            parts |= {"makers": audit.makers, "audit": audit}
         for name, part in parts.items():
             config.pluginmanager.register(part, f"loopsafe-{name}")
+        _warn_of_versions(config)
         if not hasattr(config, "workerinput"):
             _collect(config)
     return config.stash[_SESSION]
+
+
+def _warn_of_versions(config: pytest.Config) -> None:
+    """Say, once, which of the plugins around is of a version that this was never tried with."""
+    from pytest_loopsafe._plugin import pytest_inside
+    from pytest_loopsafe._watch.watch import LoopsafeWarning
+
+    for text in pytest_inside.untried(config):
+        with contextlib.suppress(LoopsafeWarning):  # where warnings are errors, it ends no session
+            config.issue_config_time_warning(LoopsafeWarning(text), stacklevel=2)
+
+
+def _baseline(config: pytest.Config) -> Baseline:
+    from pytest_loopsafe._plugin.baseline import Baseline, BaselineError  # only when it is used
+
+    path = config.getoption("loopsafe_baseline")
+    update = config.getoption("loopsafe_update_baseline")
+    try:
+        return Baseline(Path(path), config.rootpath, update=update)
+    except BaselineError as error:
+        raise pytest.UsageError(f"--loopsafe-baseline={path}: {error}") from None
 
 
 def _claim(config: pytest.Config) -> Claim:
@@ -272,6 +321,7 @@ def _collect(config: pytest.Config) -> None:
     collector = LoopsafeCollector(
         config,
         Path(path).absolute() if path else None,
+        config.stash.get(_BASELINE, None),
         lambda text: _last_word(config, text),
     )
     config.pluginmanager.register(collector, "loopsafe-collector")

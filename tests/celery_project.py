@@ -19,6 +19,8 @@ parents_loop = asyncio.new_event_loop()
 parents_future = parents_loop.create_future()
 kept: list[Any] = []
 state: dict[str, int] = {"calls": 0}
+queue: asyncio.Queue[None] = asyncio.Queue()
+redis_url = "redis://127.0.0.1:1/0"
 
 
 async def await_what_was_kept() -> str:
@@ -69,6 +71,22 @@ def unsafe() -> str:
 def unsafe_and_raises() -> None:
     asyncio.run(await_what_was_kept())
     raise LookupError("the task's own")
+
+
+@app.task
+def unsafe_and_loud() -> None:
+    asyncio.run(asyncio.wait_for(queue.get(), 0.001))
+
+
+@app.task
+def count_in_redis() -> int:
+    from redis.asyncio import Redis
+
+    async def work() -> int:
+        async with Redis.from_url(redis_url) as client:
+            return int(await client.incr("calls"))
+
+    return asyncio.run(work())
 
 
 @app.task(bind=True, max_retries=2)

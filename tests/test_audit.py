@@ -312,10 +312,10 @@ def test_without_it_pytest_asyncio_runs_each_async_test_once_and_it_is_watched(
 
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_a_test_with_an_async_fixture_is_left_to_the_plugin_that_runs_it(
+def test_a_test_with_an_async_fixture_gets_a_new_one_in_each_loop(
     app: pytest.Pytester, mode: str
 ) -> None:
-    """Its fixture belongs to one loop: it cannot run over several, and is watched as it is."""
+    """The plugin that owns the loop runs each run of it, fixtures and all."""
     pytest.importorskip("pytest_asyncio")
     app.makepyfile(
         test_shop="""
@@ -335,7 +335,7 @@ def test_a_test_with_an_async_fixture_is_left_to_the_plugin_that_runs_it(
             assert asyncio.get_running_loop() is basket
 
         def test_calls():
-            assert len(calls) == 1
+            assert len(calls) == 3
         """
     )
 

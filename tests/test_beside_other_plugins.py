@@ -120,110 +120,6 @@ def test_pytest_asyncios_own_tests_beside_still_work(pytester: pytest.Pytester, 
     pytester.runpytest_inprocess(f"--asyncio-mode={mode}").assert_outcomes(passed=6)
 
 
-ASYNC_FIXTURES = {
-    "pytest_asyncio.fixture": "@pytest_asyncio.fixture\n    async def basket():\n        return 1",
-    "its generator": "@pytest_asyncio.fixture\n    async def basket():\n        yield 1",
-    "pytest.fixture": "@pytest.fixture\n    async def basket():\n        return 1",
-    "its async generator": "@pytest.fixture\n    async def basket():\n        yield 1",
-    "a wider scope": "@pytest_asyncio.fixture(scope='module')\n    async def basket():\n"
-    "        yield 1",
-}
-
-
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-@pytest.mark.parametrize("fixture", ASYNC_FIXTURES)
-def test_an_async_fixture_is_refused_by_name(
-    pytester: pytest.Pytester, mode: str, fixture: str
-) -> None:
-    """It would be set up in one loop and used in others: just what the plugin looks for."""
-    pytest.importorskip("pytest_asyncio")
-    pytester.makepyfile(
-        f"""
-    import pytest
-    import pytest_asyncio
-
-    {ASYNC_FIXTURES[fixture]}
-
-    @pytest.fixture
-    def order(basket):
-        return basket
-
-    @pytest.mark.multi_loop
-    async def test_direct(basket):
-        raise AssertionError("never called")
-
-    @pytest.mark.multi_loop
-    def test_through_another_fixture(order):
-        raise AssertionError("never called")
-
-    @pytest.mark.multi_loop
-    async def test_without():
-        pass
-    """
-    )
-
-    result = pytester.runpytest_inprocess(f"--asyncio-mode={mode}")
-
-    told = result.stdout.str()
-    result.assert_outcomes(errors=2, passed=1)
-    assert told.count("the async fixture 'basket' cannot be used by a multi_loop test") >= 2
-    assert "never called" not in told
-    assert "Traceback" not in told
-    assert "session.py" not in told
-
-
-def test_an_autouse_async_fixture_is_refused_too(pytester: pytest.Pytester) -> None:
-    pytest.importorskip("pytest_asyncio")
-    pytester.makepyfile(
-        """
-        import pytest
-        import pytest_asyncio
-
-        @pytest_asyncio.fixture(autouse=True)
-        async def basket():
-            yield
-
-        @pytest.mark.multi_loop
-        async def test_order():
-            raise AssertionError("never called")
-        """
-    )
-
-    result = pytester.runpytest_inprocess()
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*async fixture 'basket' cannot be used*"])
-
-
-def test_an_overridden_async_fixture_is_no_obstacle(pytester: pytest.Pytester) -> None:
-    """Only the fixture that the test gets counts."""
-    pytest.importorskip("pytest_asyncio")
-    pytester.makeconftest(
-        """
-        import pytest_asyncio
-
-        @pytest_asyncio.fixture
-        async def basket():
-            yield 1
-        """
-    )
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.fixture
-        def basket():
-            return 2
-
-        @pytest.mark.multi_loop
-        async def test_order(basket):
-            assert basket == 2
-        """
-    )
-
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
-
-
 def test_the_runner_inside_an_async_test_says_where_it_belongs(
     pytester: pytest.Pytester,
 ) -> None:
@@ -349,31 +245,129 @@ def test_anyios_own_tests_beside_still_work(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().assert_outcomes(passed=3)
 
 
-def test_anyios_async_fixtures_are_refused_by_name(pytester: pytest.Pytester) -> None:
-    pytest.importorskip("anyio")
+def test_the_backend_and_its_options_decide_which_loop_it_is(pytester: pytest.Pytester) -> None:
+    """What a test's id says of its loop is true; what is no asyncio at all is left alone."""
+    pytest.importorskip("trio")
+    pytest.importorskip("uvloop")
     pytester.makepyfile(
         """
+        import asyncio
+        import json
         import pytest
+        import sniffio
+        import uvloop
+
+        class Own(asyncio.SelectorEventLoop):
+            pass
+
+        BACKENDS = {
+            "trio": "trio",
+            "asyncio": "asyncio",
+            "uvloop": ("asyncio", {"use_uvloop": True}),
+            "factory": ("asyncio", {"loop_factory": Own}),
+        }
+        calls = []
+
+        @pytest.fixture(params=BACKENDS.values(), ids=BACKENDS)
+        def anyio_backend(request):
+            return request.param
 
         @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        @pytest.fixture
-        async def basket():
-            yield 1
+        async def library():
+            library = sniffio.current_async_library()
+            yield library
+            assert sniffio.current_async_library() == library
 
         @pytest.mark.anyio
-        @pytest.mark.multi_loop
-        async def test_order(basket):
-            raise AssertionError("never called")
+        @pytest.mark.multi_loop(2)
+        async def test_order(library, request):
+            named = request.node.callspec.id
+            assert library == ("trio" if named == "trio" else "asyncio")
+            if named != "trio":
+                running = asyncio.get_running_loop()
+                kinds = {"uvloop": uvloop.Loop, "factory": Own}
+                kind = kinds.get(named, asyncio.SelectorEventLoop)
+                assert type(running) is kind or named == "asyncio" and isinstance(running, kind)
+            calls.append(named)
+
+        def test_calls():
+            assert [calls.count(name) for name in BACKENDS] == [1, 2, 2, 2]
         """
     )
 
-    result = pytester.runpytest_inprocess()
+    result = pytester.runpytest_inprocess("-p", "no:asyncio", "--loopsafe-json=found.json")
 
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*async fixture 'basket' cannot be used*"])
+    result.assert_outcomes(passed=5)
+    found = json.loads((pytester.path / "found.json").read_text())["tests"]
+    assert [(len(test["notes"]), test["loops"]) for test in found] == [(1, 0)] + 3 * [(0, 2)]
+    assert "it runs under trio" in found[0]["notes"][0]
+
+
+def test_loop_factories_and_policies_decide_which_loop_it_is(pytester: pytest.Pytester) -> None:
+    pytest_asyncio = pytest.importorskip("pytest_asyncio")
+    if not hasattr(pytest_asyncio.plugin, "_asyncio_loop_factory"):
+        pytest.skip("loop factories came with pytest-asyncio 1.4")
+    pytester.makeconftest(
+        """
+        import asyncio
+
+        class Own(asyncio.SelectorEventLoop):
+            pass
+
+        class Other(asyncio.SelectorEventLoop):
+            pass
+
+        def pytest_asyncio_loop_factories(config, item):
+            return {"own": Own, "other": Other}
+        """
+    )
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+        import pytest_asyncio
+        from conftest import Other, Own
+
+        seen = []
+
+        @pytest_asyncio.fixture
+        async def made_in():
+            return asyncio.get_running_loop()
+
+        @pytest.mark.asyncio
+        @pytest.mark.multi_loop(2)
+        async def test_factory(made_in, request):
+            running = asyncio.get_running_loop()
+            assert made_in is running
+            assert type(running) is {"own": Own, "other": Other}[request.node.callspec.id]
+            seen.append(1)
+
+        @pytest.mark.asyncio
+        @pytest.mark.multi_loop(2, loop_factory=asyncio.new_event_loop)
+        async def test_two_of_them(made_in):
+            raise AssertionError("never called")
+
+        class TestPolicy:
+            @pytest.fixture
+            def event_loop_policy(self):
+                class Policy(asyncio.DefaultEventLoopPolicy):
+                    _loop_factory = Own
+                return Policy()
+
+            @pytest.mark.multi_loop(2, fixtures="fresh")
+            async def test_policy(self):
+                assert type(asyncio.get_running_loop()) is Own
+                seen.append(1)
+
+        def test_end():
+            assert len(seen) == 6
+        """
+    )
+
+    result = pytester.runpytest_inprocess("--asyncio-mode=strict")
+
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["*loop_factory=* is not allowed where a fixture or a parameter*"])
 
 
 # -- loaded and not loaded ---------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,13 +11,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import celery_project as project
 import pytest
-from celery import chain, chord, group
+from celery import Celery, chain, chord, group
 
 import pytest_loopsafe
+from pytest_loopsafe._workers.inherited import Inherited
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork needs os.fork")
 
@@ -64,6 +66,65 @@ def test_a_changed_environment_gets_a_worker_that_knows_it(
     monkeypatch.setenv("PROJECT_URL", "another")
     (second,) = loopsafe_celery.run(project.count_calls, times=1).results
     assert first[0] != second[0]
+
+
+def test_a_patched_object_gets_a_worker_that_has_it(
+    loopsafe_celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> Any:
+        return loopsafe_celery.run(project.count_calls, times=1).results[0]
+
+    monkeypatch.setenv("PROJECT_URL", "the same for all of them")
+    monkeypatch.setitem(project.state, "calls", 40)
+    first, second = run(), run()
+    monkeypatch.setattr(project, "state", {"calls": 50})
+    patched = run()
+    monkeypatch.undo()
+    undone = run()
+    assert [one[1] for one in (first, second, patched, undone)] == [41, 42, 51, 1]
+    assert first[0] == second[0]
+
+
+def test_a_changed_setting_gets_a_worker_that_knows_it(loopsafe_celery: Any) -> None:
+    def run() -> Any:
+        return loopsafe_celery.run(project.count_calls, times=1).results[0][0]
+
+    first, second = run(), run()
+    project.app.conf.broker_transport_options = options = {"queues": [1]}
+    try:
+        third = run()
+        options["queues"].append(2)
+        fourth = run()
+    finally:
+        del project.app.conf.changes["broker_transport_options"]
+    assert first == second
+    assert len({first, third, fourth, run()}) == 4
+
+
+def test_settings_of_any_kind_stay_the_same_for_as_long_as_they_do() -> None:
+    class Settings:
+        broker_url = "redis://127.0.0.1:1/0"
+        task_annotations: ClassVar[dict[str, Any]] = {"*": {"rate_limit": [1]}}
+
+        def task_routes(self, *_: Any) -> None: ...
+
+    for given in (Settings(), Settings, sys.modules[__name__]):
+        app = Celery("proj", set_as_current=False)
+        app.config_from_object(given)
+        now = Inherited.of(app)
+        assert Inherited.of(app) == now
+        Settings.task_annotations["*"]["rate_limit"].append(2)
+        assert (Inherited.of(app) == now) is (given is sys.modules[__name__])
+        now = Inherited.of(app)
+        app.conf.timezone = "Europe/Lisbon"
+        assert Inherited.of(app) != now
+
+
+def test_a_redis_of_the_tests_own(
+    loopsafe_celery: Any, loopsafe_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celery_project.redis_url", loopsafe_redis)
+    assert loopsafe_celery.run(project.count_in_redis).results == (1, 2, 3)
 
 
 def test_a_task_that_a_test_defines_is_known_to_the_worker(loopsafe_celery: Any) -> None:
@@ -177,6 +238,21 @@ def test_when_the_task_raises(loopsafe_celery: Any) -> None:
     with pytest.raises(LookupError, match="the task's own") as raised:
         loopsafe_celery.run(project.unsafe_and_raises, fresh_worker=True)
     assert "LS101" in "".join(raised.value.__notes__)
+    # The task's traceback comes first, from the task on, and then the test's line.
+    shown = str(raised.getrepr(style="long"))
+    assert shown.startswith("pytest_loopsafe.TracebackInWorker: of call 1 in worker child ")
+    lines = [one.strip() for one in shown.splitlines()]
+    at = lines.index("Traceback (most recent call last):")
+    assert re.match(r'File ".*celery_project.py", line \d+, in unsafe_and_raises', lines[at + 1])
+    assert f"{Path(__file__).name}:" in shown
+    assert not [one for one in lines if f"{os.sep}_plugin{os.sep}" in one or "_workers" in one]
+
+
+def test_when_the_task_raises_through_what_is_watched(loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(project.unsafe_and_loud, times=2, check=False, fresh_worker=True)
+    files = re.findall(r'File "(.*?)"', str(report.passes[1].error.__cause__))
+    assert [Path(files[0]).name, Path(files[-1]).name] == ["celery_project.py", "mixins.py"]
+    assert not [file for file in files if "pytest_loopsafe" in file]
 
 
 def test_when_the_task_is_retried(loopsafe_celery: Any) -> None:

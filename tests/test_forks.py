@@ -529,6 +529,23 @@ def test_a_parent_with_a_busy_thread_does_not_stall_the_child(way: str) -> None:
         thread.join()
 
 
+def test_a_parent_makes_no_folder_in_its_running_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks for blocking calls there, as blockbuster does, would find ours."""
+    makers, mkdir = [], os.mkdir
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        makers.append(os.getpid())
+        mkdir(*args, **kwargs)
+
+    monkeypatch.setattr(os, "mkdir", noted)
+
+    async def main() -> None:
+        by_os_fork(lambda: None)
+
+    pytest_loopsafe.run(main, loops=2)
+    assert makers == []
+
+
 def test_a_child_does_not_count_in_its_parent() -> None:
     async def main() -> None:
         with parents_loop() as loop:

@@ -38,6 +38,8 @@ def test_help_shows_each_option(pytester: pytest.Pytester) -> None:
     assert "--loopsafe watch every test" in text
     assert "--loopsafe-loops=N with --loopsafe: also run every async test over N" in text
     assert "--loopsafe-json=PATH write what was found" in text
+    assert "--loopsafe-baseline=FILE what this file has is known" in text
+    assert "--loopsafe-update-baseline write what is found" in text
 
 
 def test_help_shows_each_ini_option_with_its_default(pytester: pytest.Pytester) -> None:

@@ -2,6 +2,10 @@
 
 import pytest
 
+import pytest_loopsafe
+from pytest_loopsafe._rules import rules
+from pytest_loopsafe._words.rules import codes
+
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
 
 FORMATS = ("pytest.ini", "ini_options", "native")
@@ -197,6 +201,66 @@ def test_ignore_is_added_to_by_a_test_and_not_replaced(app: pytest.Pytester) -> 
     app.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+def test_ignore_says_in_which_tests(pytester: pytest.Pytester) -> None:
+    pytester.makeini(
+        """
+        [pytest]
+        pythonpath = .
+        loopsafe_ignore =
+            LS102@test_shop.py::TestMorning
+            LS1:shop.qu*@*::test_fixture
+            LS102:shop.other*@test_shop.py
+            LS@old/
+        """
+    )
+    pytester.makepyfile(
+        shop="""
+        import asyncio
+
+        queue = asyncio.Queue()
+
+        async def take():
+            try:
+                await asyncio.wait_for(queue.get(), 0.001)
+            except (TimeoutError, RuntimeError):
+                pass
+        """,
+        test_shop="""
+        import pytest
+        import shop
+
+        class TestMorning:
+            @pytest.mark.multi_loop
+            async def test_take(self):
+                await shop.take()
+
+        def test_fixture(loopsafe_runner):
+            loopsafe_runner.run(shop.take)
+
+        @pytest.mark.multi_loop
+        async def test_take():
+            await shop.take()
+        """,
+    )
+    pytester.mkpydir("old").joinpath("test_old.py").write_text(
+        "import asyncio, shop\ndef test_old():\n" + "    asyncio.run(shop.take())\n" * 2
+    )
+
+    result = pytester.runpytest_inprocess("--loopsafe", "-rfp")
+
+    result.assert_outcomes(failed=1, passed=3)
+    result.stdout.fnmatch_lines(["LOOP UNSAFE test_shop.py::test_take*"])
+
+
+def test_a_test_names_no_tests_to_ignore_in() -> None:
+    with pytest.raises(pytest_loopsafe.SettingsError, match="only the ini option loopsafe_ignore"):
+        pytest_loopsafe.run(int, ignore="LS206@tests/legacy")
+
+
+def test_the_codes_to_ignore_are_those_of_all_rules() -> None:
+    assert codes() == {rule.code for rule in rules()}
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
@@ -260,6 +324,9 @@ WRONG = {
     ("timeout", "soon"): ("'soon'", "float"),
     ("strict", "perhaps"): ("'perhaps'", "bool"),
     ("ignore", "LS1O1"): ("['LS1O1']", "LS101"),
+    ("ignore", "LS999"): ("['LS999']", "there is no rule LS999: give one of LS101, LS102"),
+    ("ignore", "LS9:app.*"): ("['LS9:app.*']", "or a family (LS3)"),
+    ("ignore", "LS101@"): ("['LS101@']", "write a code"),
     ("ignore", "\n  LS101\n  XY9\n"): ("['LS101', 'XY9']", "LS206:thirdparty.*"),
 }
 

@@ -37,6 +37,64 @@ def test_anyios_plugin_keeps_a_task_of_its_own(pytester: pytest.Pytester) -> Non
     result.stdout.no_fnmatch_line("*_run_tests_and_fixtures() was still pending*")
 
 
+def test_so_may_a_framework_that_is_under_test_itself(pytester: pytest.Pytester) -> None:
+    """Its code is the user's, then; that pytest calls it as a hook tells it from a test."""
+    pytester.makepyfile(
+        framework="""
+            import asyncio
+
+            class Runner:
+                def run(self, test):
+                    with asyncio.Runner() as runner:
+                        runner.run(self._hand_over(test))
+
+                async def _hand_over(self, test):
+                    self._tests = asyncio.Queue()
+                    self._task = asyncio.ensure_future(self._run_tests())
+                    done = asyncio.get_running_loop().create_future()
+                    self._tests.put_nowait((test, done))
+                    await done
+
+                async def _run_tests(self):
+                    while True:
+                        test, done = await self._tests.get()
+                        await test()
+                        done.set_result(None)
+        """,
+        conftest="""
+            import inspect
+            import pytest
+            from framework import Runner
+
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_pyfunc_call(pyfuncitem):
+                if inspect.iscoroutinefunction(pyfuncitem.obj):
+                    Runner().run(pyfuncitem.obj)
+                    return True
+        """,
+        test_it="""
+            import asyncio
+            from framework import Runner
+
+            async def test_leaves_nothing():
+                await asyncio.sleep(0)
+
+            async def test_leaves_one():
+                asyncio.ensure_future(asyncio.sleep(60))
+                await asyncio.sleep(0)
+
+            def test_that_runs_the_framework():
+                async def nothing():
+                    pass
+                Runner().run(nothing)
+        """,
+    )
+    result = pytester.runpytest(*STRICT, "-p", "no:asyncio")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*of sleep() was still pending*"])
+    result.stdout.fnmatch_lines(["*of Runner._run_tests() was still pending*"])
+
+
 def test_a_task_of_a_librarys_callback_is_told(pytester: pytest.Pytester) -> None:
     """No code of the user's is on the stack when it is made, and it is not the framework's."""
     pytester.makepyfile("""

@@ -212,7 +212,7 @@ def test_parameters_and_fixtures_are_given_as_to_any_test(pytester: pytest.Pytes
             assert basket == ["apple"]
             events.append(number)
 
-        @pytest.mark.multi_loop(loops=2)
+        @pytest.mark.multi_loop(loops=2, ok_without_loops=True)
         def test_sync(basket):
             events.append("sync")
 
@@ -918,7 +918,7 @@ def test_os_exit_in_a_child_is_the_childs_own_affair(pytester: pytest.Pytester) 
         import os
         import pytest
 
-        @pytest.mark.multi_loop(2)
+        @pytest.mark.multi_loop(2, ok_without_loops=True)
         def test_order():
             child = os.fork()
             if child == 0:

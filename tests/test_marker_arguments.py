@@ -43,6 +43,8 @@ WRONG = {
     "ignore=None": ("ignore=None", "rule code"),
     "loop_factory=5": ("loop_factory=5", "a function that returns a new event loop"),
     "loop_factory='uvloop'": ("loop_factory='uvloop'", "a function"),
+    "fixtures='new'": ("fixtures='new'", "'shared', 'fresh'"),
+    "ok_without_loops=1": ("ok_without_loops=1", "True or False"),
 }
 
 
@@ -141,6 +143,8 @@ def test_what_only_async_tests_can_have_is_refused_clearly_on_a_sync_test(
         "ignore=()",
         "loop_factory=None",
         "loop_factory=asyncio.new_event_loop",
+        "fixtures='shared'",
+        "fixtures='fresh', ok_without_loops=True",
     ],
 )
 def test_what_is_allowed_is_accepted(pytester: pytest.Pytester, arguments: str) -> None:
@@ -175,84 +179,6 @@ def test_the_marker_without_parentheses_means_three_loops(pytester: pytest.Pytes
     )
 
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
-
-
-@pytest.mark.parametrize("method", ["def", "async def"])
-@pytest.mark.parametrize("base", ["TestCase", "IsolatedAsyncioTestCase"])
-def test_on_a_method_of_a_testcase_it_is_a_usage_error(
-    pytester: pytest.Pytester, base: str, method: str
-) -> None:
-    pytester.makepyfile(
-        test_shop=f"""
-        import unittest
-        import pytest
-
-        class TestShop(unittest.{base}):
-            @pytest.mark.multi_loop
-            {method} test_order(self):
-                pass
-        """
-    )
-
-    assert_usage_error(
-        pytester.runpytest_inprocess(), "test_shop.py::TestShop::test_order", "unittest.TestCase"
-    )
-
-
-def test_on_a_whole_testcase_class_it_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        test_shop="""
-        import unittest
-        import pytest
-
-        @pytest.mark.multi_loop
-        class TestShop(unittest.TestCase):
-            def test_order(self):
-                pass
-        """
-    )
-
-    assert_usage_error(pytester.runpytest_inprocess(), "TestShop::test_order", "unittest.TestCase")
-
-
-def test_on_a_doctest_it_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(
-        """
-        import pytest
-
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.multi_loop)
-        """
-    )
-    pytester.makepyfile(
-        shop="""
-        def order():
-            '''
-            >>> order()
-            1
-            '''
-            return 1
-        """
-    )
-
-    result = pytester.runpytest_inprocess("--doctest-modules", "shop.py")
-
-    assert_usage_error(result, "shop.py::shop.order", "DoctestItem", "test function")
-
-
-def test_on_an_async_generator_it_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        test_shop="""
-        import pytest
-
-        @pytest.mark.multi_loop
-        async def test_order():
-            yield 1
-        """
-    )
-
-    assert_usage_error(pytester.runpytest_inprocess(), "test_shop.py::test_order", "yield")
 
 
 def test_a_generator_is_never_taken_for_a_test_that_passed(pytester: pytest.Pytester) -> None:
@@ -316,6 +242,7 @@ def test_a_module_level_marker_reaches_every_test_and_gives_way_to_a_closer_one(
 ) -> None:
     pytester.makepyfile(
         """
+        import asyncio
         import pytest
 
         pytestmark = pytest.mark.multi_loop(2)
@@ -330,8 +257,9 @@ def test_a_module_level_marker_reaches_every_test_and_gives_way_to_a_closer_one(
 
         def test_sync():
             calls["sync"] += 1
+            asyncio.run(asyncio.sleep(0))
 
-        @pytest.mark.multi_loop(1)
+        @pytest.mark.multi_loop(1, ok_without_loops=True)
         def test_calls():
             assert calls == {"module": 2, "own": 5, "sync": 2}
         """

@@ -222,6 +222,27 @@ def by_a_class_in_a_variable(loop: Loop, closed: Any = RuntimeError) -> None:
         pass
 
 
+def by_asking_the_loop_afterwards(loop: Loop) -> None:
+    def told(loop: Loop) -> None:
+        try:
+            loop.call_soon_threadsafe(print)
+        except RuntimeError:
+            if loop.is_closed():
+                raise LookupError from None
+            raise
+
+    with ignoring(LookupError):
+        told(loop)
+
+
+def by_asking_it_in_a_net(loop: Loop) -> None:
+    try:
+        work(loop)
+    except Exception:
+        if not loop.is_closed():
+            raise
+
+
 PREPARED = [
     by_except,
     by_a_tuple,
@@ -243,6 +264,8 @@ PREPARED = [
     by_pytest,
     by_a_list,
     by_a_class_in_a_variable,
+    by_asking_the_loop_afterwards,
+    by_asking_it_in_a_net,
 ]
 
 
@@ -335,6 +358,25 @@ def by_a_net_around(function: Callable[[Loop], None], loop: Loop) -> None:
         pass
 
 
+def by_one_that_asks_and_lets_it_go_on(loop: Loop) -> None:
+    def asks(loop: Loop) -> None:
+        try:
+            work(loop)
+        finally:
+            loop.is_closed()
+
+    by_a_net_around(asks, loop)
+
+
+def by_asking_another_loop(loop: Loop) -> None:
+    other = asyncio.new_event_loop()
+    other.close()
+    try:
+        loop.call_soon_threadsafe(print)
+    except Exception:
+        assert other.is_closed()
+
+
 UNPREPARED = [
     by_a_net,
     by_a_bare_except,
@@ -346,6 +388,8 @@ UNPREPARED = [
     by_one_further_out,
     by_an_except_for_others,
     by_a_manager_that_only_looks,
+    by_one_that_asks_and_lets_it_go_on,
+    by_asking_another_loop,
 ]
 
 

@@ -280,7 +280,7 @@ class Graph:
         dead = [
             loop
             for loop in self._loops.alive()
-            if loop.is_closed() and self._loops.of(loop).number > 0
+            if loop.is_closed() and not self._loops.is_earlier(self._loops.of(loop))
         ]
         return sorted(dead, key=lambda loop: self._loops.of(loop).number)
 

@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_loopsafe._plugin import marker
-from pytest_loopsafe._plugin.looped import LoopedTests
+from pytest_loopsafe._plugin import marker, pytest_inside
+from pytest_loopsafe._plugin.makers import Makers
 from pytest_loopsafe._plugin.session import LoopsafeSession
+from pytest_loopsafe._plugin.whole_runs import WholeRuns
 from pytest_loopsafe._words.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_loopsafe._report.report import LoopReport
-    from pytest_loopsafe._watch.watch import Watch
+    from pytest_loopsafe._plugin.windows import Window
 
 _RUNNERS = frozenset({"loopsafe_runner", "loopsafe_celery"})
-
-
-@dataclass(frozen=True)
-class _Audited:
-    """One test watched as it stands, in the shape of a run."""
-
-    report: LoopReport
+_FOR_THE_CODE = ("LS1", "LS2")
+"""Rules about what one loop does to another's objects; the others are about what is left."""
 
 
 class Audit:
-    """Watches each test that is not judged by a run of its own.
+    """Watches each test from its first setup to its last teardown, and runs it over loops.
 
     Args:
         session: keeps what was found.
-        looped: knows which tests are run over loops.
+        loops: how often to run a test that makes a loop of its own; 0 and 1 for once.
     """
 
-    def __init__(self, session: LoopsafeSession, looped: LoopedTests) -> None:
+    def __init__(self, session: LoopsafeSession, loops: int) -> None:
         self._session = session
-        self._looped = looped
+        self._loops = loops
+        self._runs = WholeRuns()
+        self.makers = Makers()
+        self._item: pytest.Item | None = None
+        self._window: Window | None = None  # of the test that is under watch
+        self._latest: Window | None = None
+
+    # -- the session -----------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -52,33 +54,236 @@ class Audit:
                 stack.enter_context(standing_by())
             return (yield)
 
+    @pytest.hookimpl(wrapper=True, trylast=True)  # before pytest-xdist's worker sends what it has
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Watch what ends only here: the fixtures of a session that was broken off."""
+        item = self._item
+        if item is None or (self._window is None and not self.makers.goes_on):
+            return (yield)
+        window = self._window or self._opened(item)
+        try:
+            return (yield)
+        finally:
+            self._end(window)
+            self._session.tell_late(item)
+
+    # -- a test ------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Watch from here on."""
+        if self._runs.under_way:
+            return (yield)
+        self._item = item
+        self._session.began(item)
+        self._runs.begin(item)
+        window = self._opened(item)
+        try:
+            with self._guarded(item, window):
+                return (yield)
+        except BaseException as error:
+            self._ended_early(error, item, window)
+            raise
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Watch the test's call."""
-        if self._is_judged_by_a_run(item):
-            return (yield)  # what the test runs itself is judged as the test wants it
-        from pytest_loopsafe._run.last_words import exit_guarded
+        """Judge what was found; run the test over loops, where it makes one itself."""
+        __tracebackhide__ = True
+        window = self._window
+        if self._runs.under_way or window is None:
+            return (yield)
+        own = _runs_itself(item)
+        if own is not None:  # what it runs is judged as the test wants it
+            self._end(window)
+            self._note(item, own)
+            try:
+                result = yield
+            finally:
+                self._opened(item)
+            return self._passed(window, result)
+        try:
+            with self._guarded(item, window):
+                result = yield
+        except BaseException as error:
+            self._ended_early(error, item, window)
+            raise
+        kept = pytest_inside.recorded(item)
+        if kept:
+            self._ended_early(kept[0], item, window)
+            return result
+        self._run_over_loops(item, window)
+        return self._passed(window, result)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Judge what the ends of fixtures add."""
+        __tracebackhide__ = True
+        window = self._window
+        if self._runs.under_way or window is None:
+            return (yield)
+        try:
+            with self._guarded(item, window):
+                result = yield
+            self._runs.settle()
+        except BaseException as error:
+            self._end(window, error)
+            raise
+        self._end(window)
+        return self._passed(window, result)
+
+    # -- its parts ---------------------------------------------------------------------------
+
+    def _opened(self, item: pytest.Item) -> Window:
+        from pytest_loopsafe._plugin.windows import Audited, Window
         from pytest_loopsafe._watch.watch import Watch
 
-        base = Settings.checked(**marker.defaults(item.config))
-        watch = Watch(strict=base.strict, ignore=base.ignore, adapters=self._session.adapters())
-        with watch.as_one_pass() as report:
-            self._session.started(item, _Audited(report))
-            with exit_guarded(functools.partial(self._exits, item, watch, report)):
-                result = yield
-        report.raise_for_errors()
+        base = Settings.checked(**marker.defaults(item.config, item))
+        watch = Watch(
+            strict=base.strict,
+            ignore=base.ignore,
+            adapters=self._session.adapters(),
+            after=self._latest.watch if self._latest is not None else None,
+        )
+        watch.loops.maker = self.makers.now
+        watch.loops.test = self.makers.begin(item).name
+        window = Window(watch, item.nodeid, over_loops=self._loops > 1)
+        window.open()
+        self._session.started(item, Audited(window.report))
+        self._window = self._latest = window
+        return window
+
+    def _end(self, window: Window, *errors: BaseException) -> None:
+        self.makers.end()
+        try:
+            window.judge(*errors)
+        finally:
+            window.close()
+            self._window = None
+
+    @staticmethod
+    def _passed(window: Window, result: object) -> object:
+        """Fail a test that would pass for what was found in it.
+
+        Raises:
+            LoopSafetyError: there is something.
+        """
+        __tracebackhide__ = True
+        unsafe = window.new_errors()
+        if unsafe is not None:
+            raise unsafe
         return result
 
-    def _exits(self, item: pytest.Item, watch: Watch, report: LoopReport, status: int) -> None:
+    def _ended_early(self, error: BaseException, item: pytest.Item, window: Window) -> None:
+        """Judge a test that did not pass, and fail it where it would not fail either.
+
+        Raises:
+            LoopSafetyError: it was skipped.
+            pytest.xfail.Exception: it was to fail.
+        """
+        __tracebackhide__ = True
+        self._note(item, _how_it_ended(error))
+        window.judge(error)
+        unsafe = window.new_errors()
+        if unsafe is None:
+            return
+        if _is_skip(error):
+            pytest_inside.forget_recorded(item)
+            raise unsafe from None
+        if isinstance(error, pytest.fail.Exception) and pytest_inside.expects_failure(item):
+            pytest_inside.forget_recorded(item)
+            pytest.xfail("; ".join(one.message for one in unsafe.report.errors))
+
+    def _run_over_loops(self, item: pytest.Item, window: Window) -> None:
+        """Run a test again that has passed, and judge all its runs.
+
+        Raises:
+            BaseException: what failed a run, where something was found that may be its cause. Where
+                nothing was, the test is one that cannot be run twice; it has passed, and that it
+                did not run over loops is said.
+        """
+        __tracebackhide__ = True
+        runs, failure = 1, None
+        reason = self._why_not(item, window)
+        while reason is None and runs < self._loops:
+            failure = self._runs.again(item, functools.partial(window.next_run, runs + 1))
+            if self._runs.is_broken:
+                reason = "its teardown failed"
+            elif failure is not None:
+                reason = f"{_how_it_ended(failure)} when it was run again"
+            else:
+                runs += 1
+        window.judge(*filter(None, (failure,)))
+        if failure is not None:
+            about_loops = any(one.code.startswith(_FOR_THE_CODE) for one in window.report.findings)
+            if about_loops and not _is_skip(failure):
+                failure.add_note(f"loopsafe: in run {runs + 1} of {self._loops} of this test")
+                window.new_errors()  # told beside it
+                if not pytest_inside.recorded(item):
+                    raise failure
+            else:
+                pytest_inside.forget_recorded(item)
+        self._note(item, reason, runs)
+
+    def _note(self, item: pytest.Item, why_not: str | None, runs: int = 1) -> None:
+        """Note for the count at the end how often a test was run, and why not more often."""
+        self._session.note(item, {"runs": runs, "not_over_loops": why_not or None})
+
+    @contextmanager
+    def _guarded(self, item: pytest.Item, window: Window) -> Iterator[None]:
+        """Have a last word when the code ends the process."""
+        from pytest_loopsafe._run.last_words import exit_guarded
+
+        with exit_guarded(functools.partial(self._exits, item, window)):
+            yield
+
+    def _exits(self, item: pytest.Item, window: Window, status: int) -> None:
         with suppress(Exception):  # then what was found before is what there is
-            watch.end_pass()
+            window.watch.end_pass()
         self._session.last_word(
-            f"{report}\npytest-loopsafe: {item.nodeid} called os._exit({status!r}); the process "
-            "ends here."
+            f"{window.report}\npytest-loopsafe: {item.nodeid} called os._exit({status!r}); the "
+            "process ends here."
         )
 
-    def _is_judged_by_a_run(self, item: pytest.Item) -> bool:
-        """Whether the test runs over loops, or runs something that is judged as the test wants."""
-        if isinstance(item, pytest.Function) and self._looped.settings_of(item) is not None:
-            return True
-        return not _RUNNERS.isdisjoint(getattr(item, "fixturenames", ()))
+    def _why_not(self, item: pytest.Item, window: Window) -> str | None:
+        """Why a test is not run over loops; None for one that is, or where nobody wants it."""
+        if self._loops < 2:
+            return ""
+        if not isinstance(item, pytest.Function):
+            return f"is a {type(item).__name__}"
+        if _is_for_trio(item):
+            return "runs under trio"
+        loops = window.watch.loops
+        if loops.at_work(wide=False):
+            return None
+        if loops.at_work(wide=True):
+            return "runs in a loop that serves other tests, too"
+        return "makes no loop"
+
+
+def _runs_itself(item: pytest.Item) -> str | None:
+    """How a test runs over loops without an audit, if it does."""
+    if isinstance(item, pytest.Function) and item.get_closest_marker(marker.NAME) is not None:
+        return f"runs as its {marker.NAME} marker says"
+    used = _RUNNERS.intersection(getattr(item, "fixturenames", ()))
+    return f"runs what it gives to {min(used)}" if used else None
+
+
+def _is_for_trio(item: pytest.Item) -> bool:
+    """Whether anyio's or trio's plugin runs a test without asyncio; asked once it is set up."""
+    backend = getattr(item, "funcargs", {}).get("anyio_backend")
+    name = backend[0] if type(backend) is tuple and backend else backend
+    return name not in (None, "asyncio") or item.get_closest_marker("trio") is not None
+
+
+def _is_skip(error: BaseException) -> bool:
+    unittest = sys.modules.get("unittest")
+    skips = (unittest.SkipTest,) if unittest is not None else ()
+    return isinstance(error, (pytest.skip.Exception, *skips))
+
+
+def _how_it_ended(error: BaseException) -> str:
+    if _is_skip(error):
+        return "was skipped"
+    return "was expected to fail" if isinstance(error, pytest.xfail.Exception) else "failed"

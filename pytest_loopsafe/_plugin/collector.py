@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_loopsafe._plugin import json_file, terminal
+from pytest_loopsafe._plugin.baseline import Baseline, without_repeats
 
 
 class LoopsafeCollector:
@@ -17,47 +18,80 @@ class LoopsafeCollector:
     Args:
         config: pytest's.
         json_path: the file that the user wants.
+        baseline: what is known already, if the user has such a file.
         say: where to write when nobody else tells what was found.
     """
 
     def __init__(
-        self, config: pytest.Config, json_path: Path | None, say: Callable[[str], None]
+        self,
+        config: pytest.Config,
+        json_path: Path | None,
+        baseline: Baseline | None,
+        say: Callable[[str], None],
     ) -> None:
         self._config = config
         self._json_path = json_path
+        self._baseline = baseline
         self._say = say
         self._tests: list[dict[str, Any]] = []
-        self._written = json_path is None
-        self._fault: str | None = None
+        self._written = False
+        self._faults: list[str] = []
         self._is_told = False
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(self) -> Generator[None, Any, Any]:
+        """Give the findings of pytest-xdist's workers their colours back."""
+        report = yield
+        text = (getattr(report, "loopsafe", None) or {}).get("text")
+        if text is not None:
+            terminal.coloured(report.longrepr, text)
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a watched test's findings from its report."""
         found = getattr(report, "loopsafe", None)
         if found is not None:
-            self.take(found)
+            rerun = report.outcome not in ("passed", "failed", "skipped")  # pytest-rerunfailures
+            self.take({**found, "outcome": report.outcome} if rerun else found)
 
     def take(self, test: dict[str, Any]) -> None:
-        """Keep what was found in one test."""
-        self._tests.append(test)
+        """Keep what was found in one test, in the place of what was told of it before."""
+        kept = {key: value for key, value in test.items() if key not in ("again", "text")}
+        places = range(len(self._tests) - 1, -1, -1) if test.get("again") else ()
+        same = (at for at in places if self._tests[at]["nodeid"] == test["nodeid"])
+        at = next(same, None)
+        if at is None:
+            self._tests.append(kept)
+        else:
+            self._tests[at] = kept
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker of pytest-xdist found after its last test's report."""
+        for found in getattr(node, "workeroutput", {}).get("loopsafe", ()):
+            self.take(found)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport
-    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        """Mark a test that failed only for what was found: ``L``, LOOP UNSAFE."""
+    ) -> tuple[str, str, str] | None:
+        """Mark a test that failed only for what was found: ``L``, LOOP UNSAFE.
+
+        Without a colour of its own, which pytest's summary shows as text before 8.3.
+        """
         found = getattr(report, "loopsafe", None)
-        if found is not None and found["unsafe"]:
-            return "failed", "L", ("LOOP UNSAFE", {"red": True})
+        if report.failed and found is not None and found["text"] is not None:
+            return "failed" if report.when == "call" else "error", "L", "LOOP UNSAFE"
         return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The section ``loopsafe report``."""
         self._is_told = True
-        terminal.summarize(terminalreporter, self._tests, self._fault)
+        tests = without_repeats(self._tests)
+        terminal.summarize(terminalreporter, tests, self._faults, self._of_baseline())
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Write the JSON file, also when the session was interrupted; before the summary.
+        """Write the files, also when the session was interrupted; before the summary.
 
         A file that cannot be written makes the exit code 1 where it would be 0, as that of
         ``--junitxml`` does; but here it ends nothing else.
@@ -66,7 +100,7 @@ class LoopsafeCollector:
             return (yield)
         finally:
             self.write()
-            if self._fault is not None and session.exitstatus == pytest.ExitCode.OK:
+            if self._faults and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
@@ -79,21 +113,24 @@ class LoopsafeCollector:
                 self._say("\n".join(lines))
 
     def write(self) -> None:
-        """Write the JSON file, once."""
-        if self._json_path is None or self._written:
+        """Write the JSON file and the baseline, once."""
+        if self._written:
             return
         self._written = True
-        tests = [
-            {key: value for key, value in test.items() if key != "unsafe"} for test in self._tests
-        ]
-        fault = json_file.write(self._json_path, tests)
-        if fault is not None:
-            self._fault = f"--loopsafe-json={self._json_path}: not written: {fault}"
+        if self._json_path is not None:
+            fault = json_file.write(self._json_path, self._tests)
+            if fault is not None:
+                self._faults.append(f"--loopsafe-json={self._json_path}: not written: {fault}")
+        if self._baseline is not None:
+            fault = self._baseline.write(self._tests)
+            self._faults += [fault] if fault is not None else []
 
     def told(self) -> list[str]:
-        """What was found so far, in lines; without a terminal only what is wrong with the file."""
+        """What was found so far, in lines; without a terminal only what is wrong with the files."""
         wanted = self._config.pluginmanager.hasplugin("terminalreporter")
-        return [
-            line
-            for line, _ in terminal.lines_of(self._tests if wanted else [], self._fault, level=1)
-        ]
+        tests = without_repeats(self._tests) if wanted else []
+        baseline = self._of_baseline() if wanted else []
+        return [line for line, _ in terminal.lines_of(tests, self._faults, baseline, level=1)]
+
+    def _of_baseline(self) -> list[str]:
+        return self._baseline.told(self._tests) if self._baseline is not None else []

@@ -1,20 +1,28 @@
-"""Runs tests over loops: those with the marker, and in an audit over N loops the async ones."""
+"""Runs tests with the marker over loops."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_loopsafe._plugin import marker
+from pytest_loopsafe._plugin import marker, pytest_inside, verdicts
+from pytest_loopsafe._plugin.pass_fixtures import PassFixtures
 from pytest_loopsafe._plugin.session import LoopsafeSession
-from pytest_loopsafe._words.settings import Settings
+from pytest_loopsafe._words.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from pytest_loopsafe._run.runner import LoopRun
 
 _BODY = pytest.StashKey[Callable[..., Any]]()
 _SETTINGS = pytest.StashKey[Settings | None]()
+_PASSES = pytest.StashKey[PassFixtures]()
+_HAS_RUN = pytest.StashKey[bool]()
 
 
 class LoopedTests:
@@ -22,44 +30,73 @@ class LoopedTests:
 
     Args:
         session: keeps each run.
-        audit_loops: run every async test over so many loops; 0 for marked ones alone.
     """
 
-    def __init__(self, session: LoopsafeSession, audit_loops: int) -> None:
+    def __init__(self, session: LoopsafeSession) -> None:
         self._session = session
-        self._audit_loops = audit_loops
 
     def settings_of(self, item: pytest.Item) -> Settings | None:
         """How to run a test over loops; None for a test that runs as it is."""
         if _SETTINGS not in item.stash:
-            settings = marker.marked(item)
-            over_loops = self._audit_loops and _is_plain_async(item) and not _is_for_trio(item)
-            if settings is None and over_loops:
-                base = marker.defaults(item.config)
-                settings = Settings.checked(**{**base, "loops": self._audit_loops})
-            item.stash[_SETTINGS] = settings
+            item.stash[_SETTINGS] = marker.marked(item)
         return item.stash[_SETTINGS]
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Refuse async fixtures: they belong to a loop that is none of the test's loops."""
-        if item.get_closest_marker(marker.NAME) is None:
-            return
-        name = async_fixture(item)
-        if name is not None:
-            pytest.fail(
-                f"the async fixture {name!r} cannot be used by a multi_loop test: it would be set "
-                "up in one loop and used in others. Make what it gives inside the test, in the "
-                "loop that uses it, or make the fixture a plain one.",
-                pytrace=False,
-            )
+    # -- setting up ----------------------------------------------------------------------------
+
+    @pytest.hookimpl(specname="pytest_runtest_setup")  # once it is known whether it is skipped
+    def pytest_refuse_what_cannot_run(self, item: pytest.Item) -> None:
+        """Fail an item that the marker is on by mistake, that one alone."""
+        reason = marker.unsuitable(item)
+        if reason is not None:
+            pytest.fail(reason, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Put off what is made for each pass."""
+        item.stash[_HAS_RUN] = False
+        settings = marker.marked(item)
+        if settings is None or not isinstance(item, pytest.Function):
+            return (yield)
+        if item.get_closest_marker("trio") is not None:
+            self._leave_alone(item, "trio")
+            return (yield)
+        passes = item.stash[_PASSES] = PassFixtures(item, fresh=settings.fixtures == "fresh")
+        with passes.deferring():
+            result = yield
+        passes.put_off()
+        if passes.backend != "asyncio":
+            self._leave_alone(item, passes.backend)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: the others see what it puts there
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Have a marked test's fixtures made when and where they are to be."""
+        passes = request.node.stash.get(_PASSES, None)
+        if passes is None or fixturedef.scope != "function":
+            return (yield)
+        with passes.setting_up(fixturedef, request):
+            return (yield)
+
+    def _leave_alone(self, item: pytest.Item, backend: str) -> None:
+        """A test in loops that are none of asyncio's is its own plugin's, fixtures and all."""
+        item.stash[_SETTINGS] = None
+        note = f"it runs under {backend}, as it would without the marker: not over asyncio's loops"
+        self._session.started(item, verdicts.not_run(note))
+
+    # -- running -------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the test's own function, which other plugins are about to wrap."""
-        if isinstance(item, pytest.Function) and self.settings_of(item) is not None:
-            item.stash[_BODY] = item.obj
-        return (yield)
+        if not isinstance(item, pytest.Function) or self.settings_of(item) is None:
+            return (yield)
+        item.stash[_BODY] = pytest_inside.inner_test(item.obj) or item.obj
+        result = yield
+        if not item.stash[_HAS_RUN] and item.get_closest_marker(marker.NAME) is not None:
+            verdicts.fail_for_another(item, self)
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
@@ -68,26 +105,133 @@ class LoopedTests:
         if settings is None:
             return None
         __tracebackhide__ = True
-        from pytest_loopsafe._run.api import raise_outcome
-        from pytest_loopsafe._run.runner import LoopRun
-        from pytest_loopsafe._words.settings import SettingsError
-
-        body = pyfuncitem.stash.get(_BODY, pyfuncitem.obj)
-        wanted = inspect.signature(body).parameters
+        pyfuncitem.stash[_HAS_RUN] = True
+        function = pyfuncitem.obj
+        body = pyfuncitem.stash.get(_BODY, function)
+        wanted = inspect.signature(function).parameters
         values = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
         try:
-            run = LoopRun(
-                functools.partial(body, **values),
-                settings,
-                adapters=self._session.adapters(),
-                last_word=self._session.last_word,
-            )
-            self._session.started(pyfuncitem, run)
-            report = run.execute()
+            if pytest_inside.inner_test(function) is None:
+                run = self._prepared(pyfuncitem, settings, functools.partial(body, **values))
+                self._session.started(pyfuncitem, run)
+                most = _executed(run)
+            else:
+                most = self._each_example(pyfuncitem, settings, body, values)
         except SettingsError as error:
-            pytest.fail(f"@pytest.mark.{marker.NAME}: {error}", pytrace=False)
-        raise_outcome(report)
+            text = f"@pytest.mark.{marker.NAME}: {error}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
+        from pytest_loopsafe._run.runner import is_async
+
+        if not is_async(body):
+            verdicts.fail_without_loops(settings, most)
         return True
+
+    def _each_example(
+        self,
+        item: pytest.Function,
+        settings: Settings,
+        body: Callable[..., Any],
+        values: dict[str, Any],
+    ) -> int:
+        """Have hypothesis call the test, and run each of its examples over the loops."""
+        __tracebackhide__ = True
+        from pytest_loopsafe._watch.canary import BlindError
+        from pytest_loopsafe._watch.watch import standing_by
+
+        runs = verdicts.ExampleRuns()
+        used: list[int] = []
+
+        def over_loops(*args: Any, **kwargs: Any) -> None:
+            __tracebackhide__ = True
+            call = functools.partial(body, *args, **kwargs)
+            run = runs.latest = self._prepared(item, settings, call)
+            used.append(_executed(run))
+
+        over_loops.__name__ = getattr(body, "__name__", "test")
+        self._session.started(item, runs)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(BlindError):  # each example will say so
+                stack.enter_context(standing_by())
+            stack.enter_context(pytest_inside.each_example_by(item.obj, over_loops))
+            item.obj(**values)
+        if not used:
+            pytest.fail("hypothesis has run no example of this test", pytrace=False)
+        return max(used)
+
+    def _prepared(
+        self, item: pytest.Function, settings: Settings, call: functools.partial[Any]
+    ) -> LoopRun:
+        """A run of one call of the test, whose fixtures are made for each pass as they have to be.
+
+        Raises:
+            SettingsError: for settings that this test cannot be run with.
+        """
+        from pytest_loopsafe._run.runner import LoopRun, is_async
+
+        passes = item.stash.get(_PASSES, None)
+        fixtures = {name: value for name, value in call.keywords.items() if name in item.funcargs}
+        conduct: Callable[..., Any] | None = None
+        if passes is not None and (is_async(call) or passes.names or settings.fixtures == "fresh"):
+            if settings.schedule != "concurrent":
+                again = functools.partial(_called_again, item, call, tuple(fixtures))
+                conduct = functools.partial(passes.conduct, call=again)
+            elif passes.names:
+                raise SettingsError(
+                    "schedule='concurrent' cannot be used with fixtures that are made for each "
+                    f"pass ({', '.join(passes.names)}): pytest sets up one after another. Make "
+                    "what they give inside the test, or use 'threads'"
+                )
+        if passes is not None and (is_async(call) or conduct is not None):
+            settings = _in_the_loops_of(passes, settings)
+        known = {name: value for name, value in call.keywords.items() if name not in fixtures}
+        for name, value in fixtures.items():
+            if passes is None or name not in passes.names:  # of another there is none yet
+                known[name] = value
+        return LoopRun(
+            functools.partial(call.func, *call.args, **known),
+            settings,
+            adapters=self._session.adapters(),
+            last_word=self._session.last_word,
+            conduct=conduct,
+        )
+
+
+def _executed(run: LoopRun) -> int:
+    """Run it, raise what it is to be failed for, and tell how many loops there were."""
+    __tracebackhide__ = True
+    from pytest_loopsafe._run.api import raise_outcome
+
+    raise_outcome(run.execute())
+    return run.loops_used
+
+
+def _in_the_loops_of(passes: PassFixtures, settings: Settings) -> Settings:
+    """With what the test's fixtures and parameters say of its loops.
+
+    Raises:
+        SettingsError: the marker says otherwise.
+    """
+    factory = passes.loop_factory
+    if factory is None:
+        return settings
+    if settings.loop_factory is not None:
+        raise SettingsError(
+            f"loop_factory={settings.loop_factory!r} is not allowed where a fixture or a parameter "
+            f"of the test says which loop it has ({factory!r}): leave one of them out"
+        )
+    return replace(settings, loop_factory=factory)
+
+
+def _called_again(
+    item: pytest.Function, call: functools.partial[Any], names: tuple[str, ...]
+) -> Callable[[], Any]:
+    """A call of the test with the values that its fixtures have now, on the instance of now."""
+    body = call.func
+    instance = item.instance
+    if inspect.ismethod(body) and isinstance(instance, type(body.__self__)):
+        body = body.__func__.__get__(instance)
+    values = {**call.keywords, **{name: item.funcargs[name] for name in names}}
+    return functools.partial(body, *call.args, **values)
 
 
 def async_fixture(item: pytest.Item) -> str | None:
@@ -98,18 +242,3 @@ def async_fixture(item: pytest.Item) -> str | None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return str(name)
     return None
-
-
-def _is_for_trio(item: pytest.Item) -> bool:
-    """Whether anyio's or trio's plugin runs a test without asyncio; asked once it is set up."""
-    backend = getattr(item, "funcargs", {}).get("anyio_backend")
-    name = backend[0] if type(backend) is tuple and backend else backend
-    return name not in (None, "asyncio") or item.get_closest_marker("trio") is not None
-
-
-def _is_plain_async(item: pytest.Item) -> bool:
-    return (
-        isinstance(item, pytest.Function)
-        and inspect.iscoroutinefunction(item.obj)
-        and async_fixture(item) is None
-    )

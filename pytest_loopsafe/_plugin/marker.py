@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ NAME = "multi_loop"
 
 MARKER_HELP = (
     f'{NAME}(loops=3, *, schedule="consecutive", concurrency=1, timeout=30.0, strict=False, '
-    "ignore=(), loop_factory=None): run the test once in each of several event loops, and fail it "
-    "when anything bound to one loop is used in another, even if the code swallows the error."
+    'ignore=(), loop_factory=None, fixtures="shared", ok_without_loops=False): run the test once '
+    "in each of several event loops, and fail it when anything bound to one loop is used in "
+    "another, even if the code swallows the error."
 )
 
 _INI: tuple[tuple[str, str, str], ...] = (
@@ -33,7 +35,11 @@ _INI: tuple[tuple[str, str, str], ...] = (
     ),
     ("timeout", "float", "seconds that one pass in one loop may take (30)."),
     ("strict", "bool", "count loopsafe's warnings as errors (false)."),
-    ("ignore", "linelist", "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*"),
+    (
+        "ignore",
+        "linelist",
+        "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*, LS206@tests/legacy.",
+    ),
 )
 _OWN = (
     "loopsafe_own",
@@ -71,8 +77,12 @@ def own_code(config: pytest.Config) -> tuple[str, ...]:
         raise pytest.UsageError(f"ini option {_OWN[0]}: {error}") from None
 
 
-def defaults(config: pytest.Config) -> dict[str, Any]:
+def defaults(config: pytest.Config, item: pytest.Item | None = None) -> dict[str, Any]:
     """The settings that the ini options make.
+
+    Args:
+        config: pytest's.
+        item: the test that they are for; without one, what holds for all.
 
     Raises:
         pytest.UsageError: for a value that is not allowed.
@@ -86,7 +96,7 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
             if kind in ("int", "float") and isinstance(value, str):
                 value = int(value) if kind == "int" else float(value)
             if name == "ignore":
-                parse_ignores(value)
+                value = _ignored_in(item, value)
             else:
                 Settings.checked(**{name: value})
         except SettingsError as error:
@@ -99,31 +109,53 @@ def defaults(config: pytest.Config) -> dict[str, Any]:
     return found
 
 
+def _ignored_in(item: pytest.Item | None, entries: Any) -> list[str]:
+    """What is ignored in a test, without the words that say so."""
+    return [
+        str(replace(one, tests=None))
+        for one in parse_ignores(entries, tests=True)
+        if one.tests is None or (item is not None and one.is_for(item.nodeid))
+    ]
+
+
 def marked(item: pytest.Item) -> Settings | None:
     """The settings of a test's closest ``multi_loop`` marker, or None where it has none.
 
+    None also for an item that cannot be run over loops: its setup fails, and says why.
+
     Raises:
-        pytest.UsageError: the marker is wrong, or on something that it cannot run.
+        pytest.UsageError: the marker is wrong.
     """
     marker = item.get_closest_marker(NAME)
-    if marker is None:
+    if marker is None or unsuitable(item) is not None:
         return None
-    where = f"{item.nodeid}: @pytest.mark.{NAME}"
-    if not isinstance(item, pytest.Function):
-        raise pytest.UsageError(
-            f"{where} is on a {type(item).__name__}, and can only be on a test function"
-        )
-    if _is_unittest(item):
-        raise pytest.UsageError(
-            f"{where} is on a method of a unittest.TestCase, which runs itself: make it a plain "
-            "test function, or call loopsafe_runner.run() in one"
-        )
-    if inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
-        raise pytest.UsageError(f"{where} is on a generator: a test has no yield")
     try:
-        return Settings.checked(**_arguments(marker.args, marker.kwargs, defaults(item.config)))
+        return Settings.checked(
+            **_arguments(marker.args, marker.kwargs, defaults(item.config, item))
+        )
     except SettingsError as error:
-        raise pytest.UsageError(f"{where}: {error}") from None
+        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{NAME}: {error}") from None
+
+
+def unsuitable(item: pytest.Item) -> str | None:
+    """Why an item with the marker cannot be run over loops; None for one that can, or has none.
+
+    That is no usage error: a marker on a whole module or class is on all that is in there.
+    """
+    if item.get_closest_marker(NAME) is None:
+        return None
+    if not isinstance(item, pytest.Function):
+        reason = f"a {type(item).__name__}, and can only be on a test function"
+    elif _is_unittest(item):
+        reason = (
+            "a method of a unittest.TestCase, which runs itself: make it a plain test function, or "
+            "call loopsafe_runner.run() in one"
+        )
+    elif inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
+        reason = "a generator: a test has no yield"
+    else:
+        return None
+    return f"@pytest.mark.{NAME} is on {reason}"
 
 
 def _is_unittest(item: pytest.Function) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +14,12 @@ from pytest_loopsafe._plugin.collector import LoopsafeCollector
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters import Adapters
     from pytest_loopsafe._adapters.base import Adapter
+    from pytest_loopsafe._plugin.baseline import Baseline
     from pytest_loopsafe._report.report import LoopReport
 
 _RUNS = pytest.StashKey[list[Any]]()
+_FACTS = pytest.StashKey[Mapping[str, Any]]()
+_TOLD = pytest.StashKey[dict[str, Any]]()
 
 
 class LoopsafeSession:
@@ -24,13 +28,18 @@ class LoopsafeSession:
     Args:
         last_word: where to write when the process is about to end.
         adapters: the user's own, from the hook ``pytest_loopsafe_adapters``.
+        baseline: what is known already and fails no test, if the user has such a file.
     """
 
     def __init__(
-        self, last_word: Callable[[str], None], adapters: tuple[Adapter, ...] = ()
+        self,
+        last_word: Callable[[str], None],
+        adapters: tuple[Adapter, ...] = (),
+        baseline: Baseline | None = None,
     ) -> None:
         self._say = last_word
         self.own_adapters = adapters
+        self._baseline = baseline
         self._current: pytest.Item | None = None
         self._adapters: Adapters | None = None
 
@@ -42,9 +51,21 @@ class LoopsafeSession:
             self._adapters = Adapters(self.own_adapters)
         return self._adapters
 
+    def began(self, item: pytest.Item) -> None:
+        """A test begins, perhaps not for the first time: a rerun is judged by itself."""
+        item.stash[_RUNS] = []
+        item.stash[_FACTS] = {}
+        item.stash[_TOLD] = {}
+
+    def note(self, item: pytest.Item, facts: Mapping[str, Any]) -> None:
+        """Keep for the report how a test was run."""
+        item.stash[_FACTS] = facts
+
     def started(self, item: pytest.Item, run: Any) -> None:
         """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
+        if self._baseline is not None:
+            run.report.set_aside(functools.partial(self._baseline.knows, item.nodeid))
         self._current = item
 
     def last_word(self, text: str) -> None:
@@ -62,9 +83,10 @@ class LoopsafeSession:
         """The reports of a test's runs, final or not."""
         return [run.report for run in item.stash.get(_RUNS, [])]
 
-    def ended(self, item: pytest.Item) -> None:
-        """The test's report carries what was found: an interruption loses nothing of it now."""
+    def forget(self, item: pytest.Item) -> None:
+        """The test is over, and all is told. Should it be run again, it begins anew."""
         self._current = None
+        self.began(item)
 
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
@@ -74,9 +96,43 @@ class LoopsafeSession:
             "outcome": outcome,
             "loops": sum(len(one.loops) for one in reports),
             "findings": [finding.to_json() for one in reports for finding in one.findings],
+            "known": [finding.to_json() for one in reports for finding in one.known],
             "notes": [note for one in reports for note in one.notes],
         }
-        return json_file.encodable(data)  # type: ignore[no-any-return]
+        if _FACTS in item.stash:
+            facts = item.stash[_FACTS]
+            data.update(facts)
+        data = json_file.encodable(data)
+        item.stash[_TOLD] = data
+        return data
+
+    def news_of(
+        self, item: pytest.Item, when: str, report: pytest.TestReport | None = None
+    ) -> dict[str, Any] | None:
+        """All that was found in a test; after its call, only where that is more than was told.
+
+        Args:
+            item: the test.
+            when: the phase that has ended.
+            report: pytest's, of that phase; None at the session's end.
+        """
+        told = item.stash.get(_TOLD, None) or {}
+        outcome = told.get("outcome", "passed")
+        if report is not None and (when != "teardown" or report.failed):
+            outcome = report.outcome
+        data = self.data_of(item, outcome)
+        if when != "teardown":
+            return data
+        return {**data, "again": bool(told)} if data != told else None
+
+    def tell_late(self, item: pytest.Item) -> None:
+        """Tell what was found after the last report of a test, at the session's end."""
+        data = self.news_of(item, "teardown")
+        collector = _collector(item)
+        if data is not None and collector is not None:
+            collector.take(data)
+        elif data is not None and hasattr(item.config, "workeroutput"):
+            item.config.workeroutput.setdefault("loopsafe", []).append(data)
 
     def pytest_keyboard_interrupt(self) -> None:
         """Keep what was found in the test that Ctrl-C ended: it gets no report of its own."""
@@ -85,7 +141,8 @@ class LoopsafeSession:
             return
         collector = _collector(item)
         if collector is not None:
-            collector.take(self.data_of(item, "interrupted"))
+            told = bool(item.stash.get(_TOLD, None))
+            collector.take({**self.data_of(item, "interrupted"), "again": told})
 
 
 def _collector(item: pytest.Item) -> LoopsafeCollector | None:

@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_loopsafe._report.rendering import Text
-    from pytest_loopsafe._report.report import LoopReport
+    from pytest_loopsafe._report.report import LoopSafetyError
 
 
-class _Crash:
-    """What pytest's one-line summary reads: where, and what."""
+def as_longrepr(
+    raised: pytest.ExceptionInfo[LoopSafetyError], text: Text, item: pytest.Item
+) -> Any:
+    """The findings in the place of a traceback, in pytest's own classes.
 
-    def __init__(self, path: str, lineno: int, message: str) -> None:
-        self.path = path
-        self.lineno = lineno
-        self.message = message
+    IDEs, JUnit, annotations on GitHub, ``--tb=line`` and pytest-xdist look into these for the place
+    and the headline. They are not public, but what makes them is; so one is made of the exception,
+    and says what the findings say: one entry, which ends where the first error was seen.
+    """
+    import dataclasses
 
-    def __str__(self) -> str:
-        return f"{self.path}:{self.lineno}: {self.message}"
+    from pytest_loopsafe._report.rendering import headline, printable  # only when used
+
+    errors = raised.value.report.errors
+    made: Any = raised.getrepr(style="value", chain=False, tbfilter=False)
+    site = next((one.site for one in errors if one.site and not one.site.library), None)
+    path, line = (site.file, site.line) if site else (item.path, (item.location[1] or 0) + 1)
+    crash = made.reprcrash and dataclasses.replace(
+        made.reprcrash,
+        path=printable(str(path)),
+        lineno=line,
+        message="; ".join(map(headline, errors)),
+    )
+    entry = dataclasses.replace(
+        made.reprtraceback.reprentries[-1], lines=text.plain().split("\n"), reprfileloc=crash
+    )
+    traceback = dataclasses.replace(made.reprtraceback, reprentries=[entry])
+    return coloured(type(made)([(traceback, crash, None)]), text.to_json())
 
 
-class UnsafeRepr:
-    """Stands in a test report where an exception's traceback would: the findings, in colour."""
+def coloured(longrepr: Any, lines: Any) -> Any:
+    """Have pytest's terminal writer show these lines, in colour where that has colour.
 
-    def __init__(self, text: Text, report: LoopReport) -> None:
-        from pytest_loopsafe._report.rendering import headline, printable  # only when used
+    Args:
+        longrepr: of `as_longrepr`, or what has become of it on its way from another process.
+        lines: of `Text.to_json`.
+    """
 
-        self._text = text
-        site = next((finding.site for finding in report.errors if finding.site), None)
-        message = "; ".join(headline(finding) for finding in report.errors)
-        file = printable(site.file) if site else ""
-        self.reprcrash = _Crash(file, site.line if site else 0, message)
-
-    def toterminal(self, writer: Any) -> None:
-        """Write with pytest's own terminal writer, in colour where that has colour."""
-        for line in self._text.lines:
-            for span in line:
-                writer.write(span.text, **dict.fromkeys(span.markup, True))
+    def write(writer: Any) -> None:
+        for line in lines:
+            for text, markup in line:
+                writer.write(text, **dict.fromkeys(markup, True))
             writer.line()
+        for name, content, separator in longrepr.sections:  # what other plugins have added
+            writer.sep(separator, name)
+            writer.line(content)
 
-    def __str__(self) -> str:
-        return self._text.plain()
+    longrepr.toterminal = write
+    return longrepr
 
 
 def verbosity(config: pytest.Config) -> int:
@@ -53,43 +70,68 @@ def verbosity(config: pytest.Config) -> int:
 
 
 def summarize(
-    reporter: pytest.TerminalReporter, tests: list[dict[str, Any]], fault: str | None
+    reporter: pytest.TerminalReporter,
+    tests: list[dict[str, Any]],
+    faults: list[str],
+    baseline: list[str],
 ) -> None:
-    """The section at the end: how often each rule was met, and what did not fail a test."""
+    """The section at the end: how often each rule was met, and what did not fail a test.
+
+    With ``-q`` there is no section, but a line for what nothing else tells of.
+    """
     level = verbosity(reporter.config)
-    lines = lines_of(tests if level >= 0 else [], fault, level=level)
-    if lines:
+    lines = lines_of(tests, faults, baseline, level=level)
+    if lines and level >= 0:
         reporter.section("loopsafe report")
     for line, markup in lines:
         reporter.write_line(line, **markup)
 
 
 def lines_of(
-    tests: list[dict[str, Any]], fault: str | None, *, level: int
+    tests: list[dict[str, Any]], faults: list[str], baseline: list[str], *, level: int
 ) -> list[tuple[str, dict[str, bool]]]:
     """The section's lines, each with its colour.
 
     Args:
         tests: what was found in each test.
-        fault: what is wrong with the JSON file.
-        level: above 0: all findings are listed.
+        faults: what is wrong with the files.
+        baseline: what became of what is known.
+        level: above 0: all findings are listed; below: in a line, those that fail no test.
     """
     from pytest_loopsafe._report.rendering import printable  # only when it is used
 
     findings = [(test, finding) for test in tests for finding in test["findings"]]
+    lines: list[tuple[str, dict[str, bool]]]
+    if level >= 0:
+        lines = [*_counts(findings), *((line, {}) for line in baseline)]
+        lines += [
+            (f"  {test['nodeid']}: {finding['code']}: {finding['message']}", {})
+            for test, finding in findings
+            if finding["severity"] == "warning" or level > 0
+        ]
+    else:
+        quiet = [*_quiet_line(findings), *baseline[:1]]
+        lines = [(f"loopsafe: {line}", {"yellow": True}) for line in quiet if level == -1]
+    lines += [(fault, {"red": True}) for fault in faults]
+    return [(printable(line), markup) for line, markup in lines]
+
+
+def _counts(findings: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Any]:
     rules: Counter[tuple[str, str, str]] = Counter(
         (finding["severity"], finding["code"], finding["slug"]) for _, finding in findings
     )
-    lines: list[tuple[str, dict[str, bool]]] = []
     for (severity, code, slug), number in sorted(rules.items()):
         in_tests = len({test["nodeid"] for test, one in findings if one["code"] == code})
         colour = {"red" if severity == "error" else "yellow": True}
         line = f"{code} {slug:<22} {number} {severity}{'s' if number > 1 else ''}"
-        tests_word = "test" if in_tests == 1 else "tests"
-        lines.append((f"{line} in {in_tests} {tests_word}", colour))
-    for test, finding in findings:
-        if finding["severity"] == "warning" or level > 0:
-            lines.append((f"  {test['nodeid']}: {finding['code']}: {finding['message']}", {}))
-    if fault is not None:
-        lines.append((fault, {"red": True}))
-    return [(printable(line), markup) for line, markup in lines]
+        yield f"{line} in {in_tests} {'test' if in_tests == 1 else 'tests'}", colour
+
+
+def _quiet_line(findings: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[str]:
+    from pytest_loopsafe._report.rendering import count
+
+    warnings = [(test, one) for test, one in findings if one["severity"] == "warning"]
+    if warnings:
+        codes = ", ".join(sorted({one["code"] for _, one in warnings}))
+        tests = len({test["nodeid"] for test, _ in warnings})
+        yield f"{count(len(warnings), 'warning')} in {count(tests, 'test')} ({codes})"

@@ -58,6 +58,10 @@ class Text:
         """The text without markup."""
         return "\n".join("".join(span.text for span in line) for line in self.lines)
 
+    def to_json(self) -> list[list[tuple[str, tuple[str, ...]]]]:
+        """The text with its markup, as JSON-able data."""
+        return [[(span.text, span.markup) for span in line] for line in self.lines]
+
 
 def printable(text: str) -> str:
     r"""A text in one line, with nothing in it that is not seen: ``\x1b`` for ESC.

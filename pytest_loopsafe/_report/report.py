@@ -41,6 +41,8 @@ class Contents:
     passes: tuple[PassOutcome, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
+    refused: Warning | None = None
+    """A warning of the watch's own that a filter has made an error."""
 
 
 class LoopReport:
@@ -52,6 +54,11 @@ class LoopReport:
 
     def __init__(self, look: Callable[[], Contents]) -> None:
         self._look = look
+        self._is_known: Callable[[Finding], bool] = lambda finding: False
+
+    def set_aside(self, is_known: Callable[[Finding], bool]) -> None:
+        """Have what the project lives with in `known`, and not in `findings`."""
+        self._is_known = is_known
 
     def close(self, **changes: Any) -> None:
         """Keep what there is now, with these fields of `Contents` changed."""
@@ -61,7 +68,12 @@ class LoopReport:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, in the order in which they were first seen."""
-        return self._look().findings
+        return tuple(one for one in self._look().findings if not self._is_known(one))
+
+    @property
+    def known(self) -> tuple[Finding, ...]:
+        """The findings that the file of ``--loopsafe-baseline`` has: they fail no test."""
+        return tuple(filter(self._is_known, self._look().findings))
 
     @property
     def loops(self) -> tuple[LoopInfo, ...]:
@@ -113,9 +125,13 @@ class LoopReport:
 
         Raises:
             LoopSafetyError: carrying this report.
+            LoopsafeWarning: a detector failed, and a filter makes errors of such warnings.
         """
         if self.errors:
             raise LoopSafetyError(self)
+        refused = self._look().refused
+        if refused is not None:
+            raise refused
 
     def assert_not_logged(self, text: str | re.Pattern[str]) -> None:
         """Assert that no line of the log has a text in its message or its error.

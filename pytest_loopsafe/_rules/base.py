@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.view import Graph
@@ -62,6 +62,10 @@ class Detector:
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Judge one sighting at the moment it happens, in the thread where it happens."""
         return iter(())
+
+    def follow(self, elder: Self) -> None:
+        """Go on from the detector of the watch before: loops that it saw may still be open."""
+        return
 
     def close(self) -> None:
         """Give back what is held of the interpreter: no more will be seen."""

@@ -12,13 +12,13 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.bindings import is_transport
 from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
-from pytest_loopsafe._probes.handlers import calls_nothing_else
+from pytest_loopsafe._probes.handlers import PASSES, calls_nothing_else, outcome
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls303 import LEFT_OPEN
@@ -62,6 +62,15 @@ class ClosedLoopCall(Sighting):
     let_go: LetGo | None = None
 
 
+@dataclass(frozen=True)
+class AskedOfRefusal(Sighting):
+    """Code that handles an error asked a loop whether it is closed, and it is."""
+
+    loop: asyncio.AbstractEventLoop
+    error: BaseException
+    code: CodeType
+
+
 _SCHEDULING = (
     "call_soon_threadsafe",
     "call_later",
@@ -98,7 +107,18 @@ class ClosedLoopProbe:
 
             return _check_closed
 
+        def build_is_closed(original: Callable[..., Any]) -> Callable[..., Any]:
+            def is_closed(self: Any) -> Any:
+                answer = original(self)
+                error = sys.exc_info()[1] if answer is True else None
+                if error is not None:
+                    emit(AskedOfRefusal(self, error, sys._getframe(1).f_code))
+                return answer
+
+            return is_closed
+
         patches.replace(*_cpython.CLOSED_CHECK, build_check)
+        patches.on_loop_classes("is_closed", build_is_closed, inherited=True)
 
         def build_method(original: Callable[..., Any]) -> Callable[..., Any]:
             name = original.__name__
@@ -125,10 +145,19 @@ class ClosedLoop(Detector):
 
     rules = (CALL, LEFT_OPEN)
     probes = (ClosedLoopProbe(), ConnectionProbe())
-    judges = (ClosedLoopCall, ConnectionDriven)
+    judges = (ClosedLoopCall, ConnectionDriven, AskedOfRefusal)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Who asked, by the id() of the refusal and the number of the loop.
+        self._asked: dict[tuple[int, int], list[CodeType]] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the call with its stack; an expected refusal is taken back when all rests."""
+        if isinstance(sighting, AskedOfRefusal):
+            key = id(sighting.error), self.loops.of(sighting.loop).number
+            self._asked.get(key, []).append(sighting.code)
+            return
         if isinstance(sighting, ConnectionDriven):
             if not sighting.loop.is_closed() or sighting.method not in WRITES:
                 return
@@ -158,6 +187,7 @@ class ClosedLoop(Detector):
             title = f"{sighting.method}() on {name_loop(home, 'closed')}"
         error = sighting.error if rule is CALL else None
         way = way_here(frames, type(error), sighting.let_go) if error is not None else None
+        asked = self._asked[id(error), home.number] = []
         yield Observation(
             Finding(
                 rule,
@@ -170,7 +200,7 @@ class ClosedLoop(Detector):
             ),
             error,
             way,
-            functools.partial(_is_expected, way) if way is not None else None,
+            functools.partial(_is_expected, way, asked) if way is not None else None,
             about=_about(thing, sighting.loop, frames) if rule is CALL else (),
         )
 
@@ -184,7 +214,7 @@ def _is_late_answer(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
     )
 
 
-def _is_expected(way: Way, fate: Fate) -> bool:
+def _is_expected(way: Way, asked: list[CodeType], fate: Fate) -> bool:
     """Whether the code is prepared for the refusal: the frame that handled it made the call.
 
     A thread cannot ask first: the loop may close between the question and the call. So catching
@@ -192,10 +222,15 @@ def _is_expected(way: Way, fate: Fate) -> bool:
     way it is done, by ``except``, by a context manager entered there, around a function that does
     nothing else. ``except Exception`` is no decision but a net, and a handler further out one for
     all that may go wrong in between: that is how code goes on posting to a dead loop.
+
+    Or it knows what it has caught, wherever that is: the handler asked the loop whether it is
+    closed, and did something else with the error than to let it go on.
     """
-    return fate.narrow is not False and any(
+    if fate.narrow is not False and any(
         point.code is fate.stayed_in for point in _next_to_the_call(way)
-    )
+    ):
+        return True
+    return any(point.code in asked and outcome(point, way.kind) != PASSES for point in way.points)
 
 
 def _next_to_the_call(way: Way) -> Iterator[Point]:

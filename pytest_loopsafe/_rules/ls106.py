@@ -25,6 +25,7 @@ from pytest_loopsafe._words.stacks import (
     Stack,
     current_stack,
     describe_frames,
+    is_own,
     suspended_frames,
 )
 
@@ -86,7 +87,16 @@ class PassTimedOut(Sighting):
         """Note where a pass is whose time is up."""
         thread = current_stack(frame) if frame is not None else ()
         tasks = _tasks_of(loop)[:_MAX_TASKS] if loop is not None else []
-        return cls(number, seconds, loop, thread, tuple(_looked_at(task) for task in tasks))
+        seen = (_looked_at(task) for task in tasks if not _is_only_ours(task))
+        return cls(number, seconds, loop, thread, tuple(seen))
+
+
+def _is_only_ours(task: Any) -> bool:
+    """Whether a task does nothing but wait for one of the user's."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    if code is None or not is_own(code.co_filename):
+        return False
+    return not describe_frames(suspended_frames(task.get_coro())[0])
 
 
 def _looked_at(task: Any) -> _Suspended:

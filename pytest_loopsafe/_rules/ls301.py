@@ -14,7 +14,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from types import CoroutineType, FrameType
-from typing import Any
+from typing import Any, Self
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
@@ -53,28 +53,39 @@ class LeftTasks(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._of_framework: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By its coroutine, who started a task; None for what a test framework runs tests by.
+        self._starters: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+
+    def follow(self, elder: Self) -> None:
+        """Know who started what is still there."""
+        self._starters = elder._starters
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note what a test framework starts; report what is left pending."""
         if isinstance(sighting, TaskStarted):
+            maker = self.loops.maker()
             if _runs_tests():
-                self._of_framework.add(sighting.coroutine)
+                self._starters[sighting.coroutine] = None
+            elif maker is not None:
+                self._starters[sighting.coroutine] = maker.name
         elif isinstance(sighting, LoopEnding):
             info = self.loops.of(sighting.loop)
             for task in pending_tasks(sighting.loop):
                 coroutine = task.get_coro()
-                if not (type(coroutine) is CoroutineType and coroutine in self._of_framework):
-                    yield self._left(task, info)
+                is_plain = type(coroutine) is CoroutineType  # else its __hash__ is somebody's
+                starter = self._starters.get(coroutine, info.maker) if is_plain else info.maker
+                if starter is not None or not is_plain or coroutine not in self._starters:
+                    yield self._left(task, info, starter)
 
     @staticmethod
-    def _left(task: Any, info: LoopInfo) -> Observation:
+    def _left(task: Any, info: LoopInfo, starter: str | None) -> Observation:
         frames, _ = suspended_frames(task.get_coro())
+        who = f" (started in {starter})" if starter != info.maker else ""
         return Observation(
             Finding(
                 PENDING,
-                f"task {task.get_name()!r} of {name_coroutine(task)} was still pending when {info} "
-                "ended, and was cancelled",
+                f"task {task.get_name()!r} of {name_coroutine(task)}{who} was still pending when "
+                f"{info} ended, and was cancelled",
                 info,
                 None,
                 (Stack(f"pending in {info}", describe_frames(frames)), *loop_births(info)),
@@ -100,26 +111,31 @@ def pending_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
     return sorted(left, key=lambda task: str(task.get_name()))
 
 
+_HOOKS = ("pytest_fixture_setup", "pytest_pyfunc_call")
+
+
 def _runs_tests() -> bool:
     """Whether the task that is being made is one by which a test framework runs tests.
 
     So it is where pytest's own frames are reached without any of the user's, and where all code
     within the loop is of files that are also outside of it, with whoever runs the loop for pytest.
-    What another library starts by itself, from a callback, is not.
+    What another library starts by itself, from a callback, is not. The framework's own frames may
+    be the user's, who develops it: the module that pytest calls has a hook that runs tests.
     """
     inside: set[str] = set()
     outside: set[str] = set()
-    is_outside = False
+    is_outside = of_user = by_hook = False
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
         if "/_pytest/" in file:
-            return bool(inside) and inside <= outside
+            return bool(inside) and inside <= outside and (by_hook or not of_user)
         if is_own(file) or (is_stdlib(file) and "/asyncio/" in file):
             is_outside = is_outside or bool(inside)  # the loop itself is passed
-        elif not is_library(file):
-            return False
         else:
             (outside if is_outside else inside).add(file)
+            if not is_library(file):
+                of_user = True
+                by_hook = any(dict.__contains__(frame.f_globals, name) for name in _HOOKS)
         frame = frame.f_back
     return False

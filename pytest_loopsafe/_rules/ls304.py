@@ -3,7 +3,7 @@
 Evidence: the user's own code made the loop, nobody closed it, and at the end of the run it does not
 run. Judged at the end of the run, for a loop may serve several passes. One that was made before the
 first pass (in a worker's child, by ``worker_process_init``) serves for as long as the process does,
-which goes on after the run.
+which goes on after the run. One that a fixture made is judged once the fixture has ended.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class LoopLeftOpen(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the loops that nobody closed."""
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
-        for info in self.loops.made():
+        for info in self.loops.open_until_now():
             if self.loops.is_closed(info) or info in running or info.pass_number == 0:
                 continue
-            if _made_by_user(info):
+            if not self.loops.lasts(info) and _made_by_user(info):
                 yield Observation(
                     Finding(
                         LEFT_OPEN,

@@ -12,7 +12,7 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pytest_loopsafe._graph.guards import starters
 from pytest_loopsafe._graph.kinds import is_a
@@ -85,6 +85,10 @@ class LeftQueues(Detector):
         self._known: dict[int, _Known] = {}
         self._left: list[_Left] = []
         self._owned = 0
+
+    def follow(self, elder: Self) -> None:
+        """Know the queues that are still there."""
+        self._known = elder._known
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note who fills and who reads; count at the loop's end; report at the run's."""

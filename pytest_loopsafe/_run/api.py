@@ -86,8 +86,9 @@ def raise_outcome(report: LoopReport) -> None:
         LoopSafetyError: for findings of severity error.
         BaseException: what the code itself raised, with the findings attached to it.
     """
+    __tracebackhide__ = True
     failed = [one for one in report.passes if one.error is not None]
-    hung = any(finding.code == "LS106" for finding in report.errors)
+    hung = any(finding.code == "LS106" for finding in (*report.errors, *report.known))
     if failed and not hung:
         error = failed[0].error
         assert error is not None

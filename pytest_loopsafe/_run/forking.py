@@ -107,10 +107,7 @@ class ForkedPasses:
             OSError: there is no place for what the child finds, or no further process.
         """
         self._watch.before_fork()
-        folder = self._watch.children.folder
-        if folder is None:
-            raise OSError("there is no temporary folder for what forked children find")
-        result = Path(folder) / f"pass-{number}.pickle"
+        result = Path(self._watch.children.folder()) / f"pass-{number}.pickle"
         for name in _STREAMS:
             _flush(name)  # what is in the buffers would else be printed twice
         pid = _fork()

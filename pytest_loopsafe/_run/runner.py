@@ -26,6 +26,8 @@ from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.settings import Settings, SettingsError
 
+Conduct = Callable[[asyncio.Runner, Callable[[Callable[[], Any]], Any]], Any]
+
 
 def is_async(func: Callable[..., Any]) -> bool:
     """Whether a call of this gives a coroutine, through partials and ``__call__`` methods too."""
@@ -46,6 +48,9 @@ class LoopRun:
         subjects: what else the test names, each with its name: what it holds is looked at.
         adapters: what is known of libraries' clients, beyond the usual.
         last_word: called with a text when the process is about to end without a report.
+        conduct: makes each pass where there is more to it than one call: given the pass's Runner,
+            and what makes the pass's body of a call (several calls of it gathered, say). What that
+            returns is a coroutine to run, or of a sync function the value.
 
     Raises:
         SettingsError: for settings that this function cannot be run with.
@@ -59,8 +64,10 @@ class LoopRun:
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
         last_word: Callable[[str], None] = to_stderr,
+        conduct: Conduct | None = None,
     ) -> None:
         self._func = func
+        self._conduct = conduct
         self._settings = settings
         self._last_word = last_word
         self._async = is_async(func)
@@ -111,7 +118,8 @@ class LoopRun:
                 "it from sync code (a plain `def` test)"
             )
         outcomes, settings = self._outcomes, self._settings
-        schedule = schedules.make(settings, own_loops=self._async)
+        own_loops = self._async or self._conduct is not None
+        schedule = schedules.make(settings, own_loops=own_loops)
         self._schedule_notes = schedule.notes
         dogs = functools.partial(self._watchdog, self._final_word)
         dog = dogs(0)
@@ -139,6 +147,12 @@ class LoopRun:
                 self._forks.finish()
             self.report.close()
         return self.report
+
+    @property
+    def loops_used(self) -> int:
+        """How many loops there were, those of forked children too."""
+        reader = self._watch.children.reader
+        return self.loops.used() + (len(reader.loops()) if reader is not None else 0)
 
     def _contents(self) -> Contents:
         seen = self._watch.contents(schedule=self._settings.schedule)
@@ -200,7 +214,8 @@ class LoopRun:
             errors = [error for one in ended for error in one.errors]
             with dog.cleaning_up():
                 self._judge_hang()
-                if numbers[-1] < self._settings.loops:
+                goes_on = all(one.ends_run is None for one in ended)
+                if numbers[-1] < self._settings.loops and goes_on:
                     for raised in errors:
                         release_locals(raised)
                     schedule.between()  # first: what is judged below takes memory
@@ -215,11 +230,13 @@ class LoopRun:
         errors: tuple[BaseException, ...] = ()
         try:
             limit = functools.partial(_limited, dog)
-            if self._async:
-                value = schedule.run(self._coroutine, limit)
+            if self._conduct is not None:
+                conduct = self._conduct
+                value = schedule.run(lambda runner: conduct(runner, self._body), limit)
+            elif self._async:
+                value = schedule.run(self._alone, limit)
             else:
-                value = schedule.call(self._func, limit)
-                _refuse_coroutine(value)
+                value = schedule.call(functools.partial(self._body, self._func), limit)
             if self._settings.concurrency > 1:
                 errors = tuple(one for one in value if isinstance(one, BaseException))
             outcome = PassOutcome(number, value, errors[0] if errors else None)
@@ -248,13 +265,19 @@ class LoopRun:
             dog.expired |= expired
             self._judge_hang()
 
-    def _coroutine(self) -> Any:
-        if self._settings.concurrency == 1:
-            return self._func()
-        return self._gathered()
+    def _alone(self, runner: asyncio.Runner) -> Any:
+        runner.get_loop()  # first: where there is none, no coroutine is to be left behind
+        return runner.run(self._body(self._func))
 
-    async def _gathered(self) -> list[Any]:
-        calls = (self._func() for _ in range(self._settings.concurrency))
+    def _body(self, call: Callable[[], Any]) -> Any:
+        if not self._async:
+            return _no_coroutine(call())
+        if self._settings.concurrency == 1:
+            return call()
+        return self._gathered(call)
+
+    async def _gathered(self, call: Callable[[], Any]) -> list[Any]:
+        calls = (call() for _ in range(self._settings.concurrency))
         return await asyncio.gather(*calls, return_exceptions=True)
 
     def _too_late(self, number: int) -> TimeoutError:
@@ -335,11 +358,17 @@ def _cancel_tasks_of(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
 
 
-def _refuse_coroutine(value: object) -> None:
-    """A sync function that returns a coroutine has run nothing, and must not pass for safe."""
+def _no_coroutine(value: Any) -> Any:
+    """A sync function that returns a coroutine has run nothing, and must not pass for safe.
+
+    Raises:
+        TypeError: it has.
+    """
     if inspect.iscoroutine(value):
         value.close()
-        raise TypeError(
-            f"the function returned the coroutine {value.__qualname__}() and did not run it: make "
-            "it `async def`, or have its decorator keep it one (inspect.markcoroutinefunction)"
-        )
+    elif not inspect.isasyncgen(value):
+        return value
+    raise TypeError(
+        f"the function returned the coroutine {value.__qualname__}() and did not run it: make "
+        "it `async def`, or have its decorator keep it one (inspect.markcoroutinefunction)"
+    )

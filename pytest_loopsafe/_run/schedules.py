@@ -6,7 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, TypeVar
 
 from pytest_loopsafe._probes.instrumentation import Patches
@@ -17,6 +17,8 @@ from pytest_loopsafe._words.settings import LoopFactory, Settings, SettingsError
 T = TypeVar("T")
 Limit = Callable[[], AbstractContextManager[None]]
 """Limits the time of a ``with`` block: all of a pass but its waiting for other passes."""
+Conduct = Callable[[asyncio.Runner], Any]
+"""Runs one pass with a Runner of its own, which makes its loop when it is first asked to run."""
 
 
 class LoopFactoryError(SettingsError):
@@ -24,7 +26,7 @@ class LoopFactoryError(SettingsError):
 
 
 class Schedule(ABC):
-    """Runs one coroutine after another, each in the loop whose turn it is."""
+    """Runs one pass after another, each in the loop whose turn it is."""
 
     def rounds(self, passes: int) -> Iterable[Sequence[int]]:
         """The numbers of the passes, those together that run at the same time."""
@@ -42,8 +44,8 @@ class Schedule(ABC):
         return [attempt() for attempt in attempts]
 
     @abstractmethod
-    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
-        """Run the coroutine that `make` returns, as one pass."""
+    def run(self, conduct: Conduct, limit: Limit) -> Any:
+        """Have one pass conducted, in the loop whose turn it is."""
 
     def call(self, func: Callable[[], T], limit: Limit) -> T:
         """Call a sync function, as one pass."""
@@ -93,13 +95,13 @@ class Consecutive(Schedule):
 
         return new_event_loop
 
-    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
+    def run(self, conduct: Conduct, limit: Limit) -> Any:
         """One ``asyncio.run()``."""
         factory = self._checked_factory if self._factory is not None else None
         with limit():
             try:
-                with asyncio.Runner(loop_factory=factory) as runner:
-                    return runner.run(make())
+                with closing(asyncio.Runner(loop_factory=factory)) as runner:
+                    return conduct(runner)
             finally:
                 self._steering.reserve()  # at once: all that is made now may take the place
 
@@ -131,16 +133,16 @@ class Persistent(Schedule):
     @contextmanager
     def running(self, patches: Patches) -> Iterator[None]:
         """Keep the loop from the first pass to the last."""
-        with asyncio.Runner(loop_factory=self._factory) as self._runner:
+        with closing(asyncio.Runner(loop_factory=self._factory)) as self._runner:
             if self._factory is not None:
                 patches.cover(type(self._runner.get_loop()))
             yield
 
-    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
+    def run(self, conduct: Conduct, limit: Limit) -> Any:
         """One ``run_until_complete`` in the one loop."""
         assert self._runner is not None
         with limit():
-            return self._runner.run(make())
+            return conduct(self._runner)
 
 
 class Threads(Consecutive):
@@ -185,7 +187,7 @@ class Concurrent(Schedule):
         self._start, self._finish = points = Rendezvous(len(attempts)), Rendezvous(len(attempts))
         return in_threads(attempts, points=points, interrupted=interrupted)
 
-    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
+    def run(self, conduct: Conduct, limit: Limit) -> Any:
         """One ``asyncio.run()``, which waits twice: as it begins, and before its loop ends."""
         factory = self._covered_factory if self._factory is not None else None
         runner = asyncio.Runner(loop_factory=factory)
@@ -193,7 +195,7 @@ class Concurrent(Schedule):
         self._start.wait()
         try:
             with limit():
-                return runner.run(make())
+                return conduct(runner)
         finally:
             self._finish.wait()
             with limit():
@@ -216,7 +218,7 @@ class Concurrent(Schedule):
 class NoLoop(Schedule):
     """The code makes all its loops itself, and how they follow one another is its own affair."""
 
-    def run(self, make: Callable[[], Any], limit: Limit) -> Any:
+    def run(self, conduct: Conduct, limit: Limit) -> Any:
         """Never called: sync code is called as it is."""
         raise AssertionError("sync code runs no coroutine of ours")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from typing import Any
@@ -42,24 +43,30 @@ class ChildsHand:
 
 
 class ForkedChildren:
-    """The spool that the children of one watch write to. It is made with the first child."""
+    """The spool that the children of one watch write to. The first child makes it.
+
+    Its parent may be in a running loop at that moment, where nothing is to block: a suite that
+    looks for blocking calls there (blockbuster) would find ours.
+    """
 
     def __init__(self) -> None:
+        self._place: str | None = None
+        with contextlib.suppress(OSError):  # then what children find is not seen, and they live
+            self._place = tempfile.gettempdir()
         self._folder: str | None = None
         self._reader: SpoolReader | None = None
         self._owner = os.getpid()
 
     def expect(self) -> None:
         """A child is about to be forked."""
-        if self._folder is None:
-            with contextlib.suppress(OSError):  # then its findings are not seen, and it lives
-                self._folder = tempfile.mkdtemp(prefix="loopsafe-")
-                self._reader = SpoolReader(self._folder)
+        if self._folder is None and self._place is not None:
+            self._folder = os.path.join(self._place, f"loopsafe-{secrets.token_hex(8)}")
+            self._reader = SpoolReader(self._folder)
 
     def writer(self) -> SpoolWriter | None:
         """For a child: where to write; None where there is no place."""
         try:
-            return SpoolWriter(self._folder, "forked child") if self._folder else None
+            return SpoolWriter(self.folder(), "forked child")
         except Exception:  # noqa: BLE001 - a fault of ours is never the code's
             return None
 
@@ -85,15 +92,22 @@ class ForkedChildren:
         """All that the children have written; None as long as there was none."""
         return self._reader
 
-    @property
-    def folder(self) -> str | None:
-        """Where the children write; None where there was no child, or no place."""
+    def folder(self) -> str:
+        """Where the children write, made where it is not there.
+
+        Raises:
+            OSError: there is no place for it.
+        """
+        if self._folder is None:
+            raise FileNotFoundError("there is no temporary folder for what forked children find")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
         return self._folder
 
     def poll(self) -> None:
         """Read what is new."""
         if self._folder is not None and self._reader is not None:
-            with contextlib.suppress(SpoolError):  # the code removed it: what was read stands
+            with contextlib.suppress(SpoolError):  # none made it, or the code removed it
                 self._reader.poll()
 
     def close(self) -> None:

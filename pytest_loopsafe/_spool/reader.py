@@ -27,6 +27,7 @@ class Invocation:
         id: the task's id.
         state: ``RUNNING``, and then what Celery calls it: ``SUCCESS``, ``FAILURE``, ``RETRY``, ...
         error: the exception that left it, as text.
+        traceback: its traceback, from the task on.
     """
 
     process: ProcessRecord
@@ -36,6 +37,7 @@ class Invocation:
     id: str
     state: str = "RUNNING"
     error: str | None = None
+    traceback: str | None = None
 
     @property
     def lost(self) -> bool:
@@ -271,6 +273,7 @@ class SpoolReader:
         elif isinstance(record, records.Ended):
             call = self._open_calls.pop((id(process), run, record.number))
             call.state, call.error = record.state, record.error
+            call.traceback = record.traceback
         elif isinstance(record, records.Found):
             process.findings[run, record.key] = record.finding
         elif isinstance(record, records.TakenBack):

@@ -58,6 +58,7 @@ class Ended(Record):
     number: int
     state: str
     error: str | None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

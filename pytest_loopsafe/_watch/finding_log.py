@@ -102,6 +102,8 @@ class FindingLog:
         observation: Observation,
         pass_number: int,
         clue: Callable[[Observation], Clue] = lambda observation: Clue(()),
+        *,
+        told: bool = False,
     ) -> None:
         """Take in one observation made in a pass.
 
@@ -109,6 +111,7 @@ class FindingLog:
             observation: what was seen.
             pass_number: the pass.
             clue: notes whose the object may be; called where the hazard is new.
+            told: one that is known is not counted: it is only judged again.
         """
         finding = observation.finding
         site = finding.site
@@ -124,6 +127,8 @@ class FindingLog:
                 record = _Record(len(self._records) + 1, finding, whose)
                 record.ignored = self._is_ignored(finding)
                 self._records[key] = record
+            elif told:
+                return
             record.count += 1
             record.passes[pass_number] += 1
             if observation.error is not None:

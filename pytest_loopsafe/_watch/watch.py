@@ -14,8 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
@@ -27,24 +26,28 @@ from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe._probes.logs import LogBook, LogProbe
 from pytest_loopsafe._probes.records import Logged
 from pytest_loopsafe._probes.swallowing import Witness, read_fate
+from pytest_loopsafe._probes.tasks import TaskStarted
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._rules import discover
 from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded
-from pytest_loopsafe._rules.inherited import as_inherited
 from pytest_loopsafe._spool.forked import ChildsHand, ForkedChildren
 from pytest_loopsafe._spool.writer import SpoolWriter
 from pytest_loopsafe._watch import canary
 from pytest_loopsafe._watch.finding_log import FindingLog
+from pytest_loopsafe._watch.places import Places
 from pytest_loopsafe._words.errors import KnownErrors
 from pytest_loopsafe._words.findings import Finding, LogLine, Observation, Origin
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.rules import Ignore
-from pytest_loopsafe._words.stacks import Frame, current_stack
+from pytest_loopsafe._words.stacks import current_stack
 from pytest_loopsafe._words.whose import TERRITORY
 
 
 class LoopsafeWarning(UserWarning):
-    """Something is wrong with the watching itself; what was found so far stands."""
+    """Something is wrong with the watching itself; what was found so far stands.
+
+    Where a filter makes it an error, it is raised with the verdict: the test fails.
+    """
 
 
 @functools.cache
@@ -95,6 +98,8 @@ class Watch:
         written: told of each line that is logged at once, with its number.
         entry: the end of a file's path: what is outside of its last frame in a stack is not the
             code under test, but what called it.
+        after: the watch before this one, where one stretch of code follows another: loops keep
+            their numbers, and what it saw of those that are open is not forgotten.
     """
 
     def __init__(
@@ -108,13 +113,15 @@ class Watch:
         taken_back: Callable[[int], None] = lambda number: None,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
         entry: str | None = None,
+        after: Watch | None = None,
     ) -> None:
         self._lock = threading.RLock()
         self._errors = KnownErrors()
-        self.loops = LoopRegistry(self._lock)
+        self.loops: LoopRegistry = LoopRegistry(self._lock) if after is None else after.loops
         self.logs = LogBook(written=written, known=self._errors.behind)
         self.graph = Graph(self.loops, subjects, adapters)
-        self._entry = entry
+        self._places = Places(self.loops, entry)
+        self.comes_from = self._places.comes_from
         self._log = FindingLog(
             strict=strict,
             ignore=ignore,
@@ -123,17 +130,21 @@ class Watch:
             errors=self._errors,
             lock=self._lock,
         )
-        self._origins: dict[int, Origin] = {}
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness(self._errors)
-        self.ledger = Ledger(self.loops, self.graph.adapters)
-        self._detectors: list[Detector] = [
-            kind(self.loops, self.graph, self.ledger) for kind in discover()
-        ]
-        self._is_idle = True  # nothing but lines of the log has been seen
+        self.ledger: Ledger = (
+            Ledger(self.loops, self.graph.adapters) if after is None else after.ledger
+        )
+        self._detectors: list[Detector] = []  # until there is something to judge
+        self._elders: tuple[Detector, ...] = () if after is None else after._elders
+        if after is not None:
+            self.loops.turn()
+        self._is_idle = self._is_quiet = True  # nothing but lines of the log has been seen
+        self._ends = 0
         self._faults: list[str] = []
         self._faults_told = 0
+        self._refused: LoopsafeWarning | None = None
         self._blind: tuple[str, ...] = ()
 
     @contextmanager
@@ -195,8 +206,14 @@ class Watch:
         if not is_open:
             self._errors.forget()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing but lines of the log has been seen since the last judging."""
+        return self._is_quiet
+
     def end_run(self) -> None:
-        """Judge what is left when all has ended."""
+        """Judge what is left when all has ended; again, where more has happened since."""
+        self._ends += 1
         self.graph.collect(whole=True)
         self._rest(RunEnded())
 
@@ -208,10 +225,13 @@ class Watch:
             self.observe(end)
             self._log.own(self.graph.locate, self.graph.remedy_at)
             self.graph.look_around()
+            self._is_quiet = True
         for text in self._faults[self._faults_told :]:
             self._faults_told += 1
-            with suppress(LoopsafeWarning):  # where warnings are errors, this is no place to raise
+            try:
                 warnings.warn(text, LoopsafeWarning, stacklevel=2)
+            except LoopsafeWarning as error:  # an error here: no place to raise it, so at the end
+                self._refused = error.with_traceback(None)  # frames would keep what ran alive
 
     @contextmanager
     def as_one_pass(self, schedule: str | None = None) -> Iterator[LoopReport]:
@@ -249,6 +269,7 @@ class Watch:
             logs_lost=self.logs.lost,
             schedule=schedule,
             notes=self.notes(),
+            refused=self._refused,
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -263,14 +284,7 @@ class Watch:
         """What has been found in this process, by a number that stays the same."""
         return self._log.numbered()
 
-    # -- where it comes from -------------------------------------------------------------------
-
-    def comes_from(self, origin: Origin | None) -> None:
-        """What is found in this thread, and in those that it starts, comes from there."""
-        if origin is None:
-            self._origins.pop(threading.get_ident(), None)
-        else:
-            self._origins[threading.get_ident()] = origin
+    # -- forked children -----------------------------------------------------------------------
 
     def before_fork(self) -> None:
         """Have a place ready where a forked child can write."""
@@ -303,10 +317,15 @@ class Watch:
             if isinstance(sighting, Logged):
                 self.logs.take(sighting, self.loops.pass_number)
                 return
-            self._is_idle &= isinstance(sighting, PassBegun)
+            if self._is_idle and not self._detectors:
+                self._make_detectors()
+            if not isinstance(sighting, PassBegun):
+                self._is_idle = self._is_quiet = False
             if isinstance(sighting, LoopBorn):
-                self.loops.born(sighting.loop, self._inside(current_stack()))
+                self.loops.born(sighting.loop, self._places.inside(current_stack()))
                 PROCESS.look_again()
+            elif isinstance(sighting, TaskStarted):
+                self.loops.works(sighting.loop)
             elif isinstance(sighting, LoopRan):
                 self.loops.ran(sighting.loop, sighting.code)
             elif isinstance(sighting, LoopClosed):
@@ -316,13 +335,20 @@ class Watch:
                 if type(sighting) in detector.judges:
                     self._consult(detector, sighting)
 
+    def _make_detectors(self) -> None:
+        self._detectors = [kind(self.loops, self.graph, self.ledger) for kind in discover()]
+        for detector, elder in zip(self._detectors, self._elders, strict=False):
+            detector.follow(elder)
+        self._elders = tuple(self._detectors)
+
     def _consult(self, detector: Detector, sighting: Sighting) -> None:
         try:
             for seen in detector.observe(sighting):
-                observation = self._placed(seen)
+                observation = self._places.placed(seen)
                 if observation is None or self._is_excused_at_once(observation):
                     continue
-                self._log.add(observation, self.loops.pass_number, self.graph.clue)
+                told = self._ends > 1 and isinstance(sighting, RunEnded)
+                self._log.add(observation, self.loops.pass_number, self.graph.clue, told=told)
                 self.graph.tell(observation.about)
                 if observation.error is not None:
                     self._witness.follow(observation.error)
@@ -342,32 +368,3 @@ class Watch:
         if self.writer is None or way is None or excuse is None:
             return False
         return excuse(read_fate(way))
-
-    def _placed(self, seen: Observation) -> Observation | None:
-        """An observation with its origin, and under the rule for what a parent left."""
-        origin = self._origins.get(threading.get_ident()) or self._origin_elsewhere()
-        observation = as_inherited(seen)
-        if observation is None or origin is None:
-            return observation
-        stacks = tuple(
-            replace(stack, frames=self._inside(stack.frames))
-            for stack in observation.finding.stacks
-        )
-        finding = replace(observation.finding, origin=origin, stacks=stacks)
-        return replace(observation, finding=finding)
-
-    def _inside(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        """The frames of the code under test: in a worker, without those that brought it there."""
-        if self._entry is not None:
-            for index in range(len(frames) - 1, -1, -1):
-                if frames[index].file.endswith(self._entry):
-                    return frames[index + 1 :] or frames
-        return frames
-
-    def _origin_elsewhere(self) -> Origin | None:
-        """Where a thread without a call comes from: the one call, or else only the process."""
-        known = tuple(self._origins.copy().values())
-        calls = [origin for origin in known if origin.task is not None]
-        if len(calls) == 1:
-            return calls[0]
-        return Origin(known[0].pid, known[0].process) if known else None

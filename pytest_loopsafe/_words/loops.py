@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
@@ -34,6 +34,8 @@ class LoopInfo:
         pass_key: what that pass runs: passes of one key run the same code. None for what comes
             before all passes and serves each of them.
         inherited: whether this process got it from its parent, at a fork.
+        maker: by whom it was made, ``test_a.py::test_login (fixture 'pool')``; None where nobody
+            tells.
     """
 
     number: int
@@ -44,6 +46,7 @@ class LoopInfo:
     pass_number: int = 1
     inherited: bool = False
     pass_key: str | None = ""
+    maker: str | None = None
 
     def __str__(self) -> str:
         if self.inherited:
@@ -58,12 +61,35 @@ def state_of(loop: asyncio.AbstractEventLoop) -> str:
     return "running" if loop.is_running() else "paused"
 
 
-class _Entry:
-    __slots__ = ("closed", "closed_before", "info", "ran", "ref")
+class Maker:
+    """Who makes loops: a test, or a fixture of it.
 
-    def __init__(self, ref: weakref.ref[asyncio.AbstractEventLoop] | None, info: LoopInfo) -> None:
+    Attributes:
+        name: for people.
+        is_wide: whether it serves more than one test.
+        is_over: whether it has ended: what it made and nobody closed is left open by then.
+    """
+
+    __slots__ = ("is_over", "is_wide", "name")
+
+    def __init__(self, name: str, *, is_wide: bool = False) -> None:
+        self.name = name
+        self.is_wide = is_wide
+        self.is_over = False
+
+
+class _Entry:
+    __slots__ = ("closed", "closed_before", "info", "maker", "ran", "ref")
+
+    def __init__(
+        self,
+        ref: weakref.ref[asyncio.AbstractEventLoop] | None,
+        info: LoopInfo,
+        maker: Maker | None,
+    ) -> None:
         self.ref = ref
         self.info = info
+        self.maker = maker
         self.closed = False
         self.closed_before = 0  # the number of the next loop that was made then
         self.ran: set[CodeType] = set()
@@ -76,17 +102,67 @@ class LoopRegistry:
 
     Args:
         lock: the watch's own. It is re-entrant: a signal handler may ask while its thread is here.
+
+    Attributes:
+        maker: tells who makes a loop that is made now.
+        test: the name of the test that runs; None where nobody tells.
     """
 
     def __init__(self, lock: threading.RLock | None = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
         self._by_id: dict[int, _Entry] = {}
         self._infos: list[LoopInfo] = []
+        self.maker: Callable[[], Maker | None] = lambda: None
+        self.test: str | None = None
         self._made = 0
+        self._before = 0  # so many had been made when this stretch began
+        self._at_work: set[int] = set()
         self._entries: dict[int, _Entry] = {}
         self._earlier = 0
         self._latest: tuple[int, str | None] = (1, "")
         self._of_thread = threading.local()
+
+    def turn(self) -> None:
+        """Another stretch of code begins: what was made before is known, and no part of it.
+
+        The loops that are open and whose makers go on are: theirs is to close them.
+        """
+        with self._lock:
+            self._entries = {n: one for n, one in self._entries.items() if _exists(one)}
+            self._by_id = {key: one for key, one in self._by_id.items() if _exists(one)}
+            self._infos = [info for info in self._infos if self.lasts(info)]
+            self._before = self._made
+            self._at_work.clear()
+
+    def is_earlier(self, info: LoopInfo) -> bool:
+        """Whether a loop was made before this stretch of code began."""
+        return info.number <= self._before
+
+    def lasts(self, info: LoopInfo) -> bool:
+        """Whether a loop is open, and who made it has not ended: it may yet be closed."""
+        entry = self._entries.get(info.number)
+        if entry is None or entry.closed or entry.maker is None:
+            return False
+        return not entry.maker.is_over
+
+    def at_work(self, *, wide: bool) -> bool:
+        """Whether a loop has run tasks in this stretch of code.
+
+        Args:
+            wide: one that serves more than one test; else one of this test's own.
+        """
+        with self._lock:
+            at_work = [self._entries[number] for number in self._at_work]
+        return any(
+            (self.is_earlier(one.info) or (one.maker is not None and one.maker.is_wide)) is wide
+            for one in at_work
+        )
+
+    def works(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that a loop runs a task."""
+        info = self.of(loop)
+        with self._lock:
+            self._at_work.add(info.number)
 
     @property
     def pass_number(self) -> int:
@@ -158,7 +234,7 @@ class LoopRegistry:
 
     def ran(self, loop: asyncio.AbstractEventLoop, code: CodeType) -> None:
         """Note what a loop was given to run: code that runs again in a later loop had a chance."""
-        self.of(loop)
+        self.works(loop)
         with self._lock:
             self._by_id[id(loop)].ran.add(code)
 
@@ -223,8 +299,17 @@ class LoopRegistry:
 
     def made(self) -> tuple[LoopInfo, ...]:
         """All loops made during the test, in order."""
+        return self.made_after(self._before)
+
+    def open_until_now(self) -> tuple[LoopInfo, ...]:
+        """All loops that this stretch of code could have closed, in order."""
         with self._lock:
             return tuple(self._infos)
+
+    def used(self) -> int:
+        """How many loops there were for the code: made here, or older and given work here."""
+        with self._lock:
+            return sum(entry.info.number > 0 or bool(entry.ran) for entry in self._entries.values())
 
     def made_after(self, number: int) -> tuple[LoopInfo, ...]:
         """The loops made after the one with this number, in order."""
@@ -243,7 +328,7 @@ class LoopRegistry:
             if len(self._infos) <= 2 * keep:
                 return
             old, last = self._infos[:-keep], self._infos[-keep:]
-            kept = [info for info in old if self._exists(info)]
+            kept = [info for info in old if _exists(self._entries[info.number])]
             for info in set(old).difference(kept):
                 del self._entries[info.number]
             self._by_id = {
@@ -252,10 +337,6 @@ class LoopRegistry:
                 if entry.info.number in self._entries
             }
             self._infos = kept + last
-
-    def _exists(self, info: LoopInfo) -> bool:
-        ref = self._entries[info.number].ref
-        return ref is None or ref() is not None
 
     def alive(self) -> list[asyncio.AbstractEventLoop]:
         """The loops that still exist. For the moment only: do not keep the list."""
@@ -271,7 +352,8 @@ class LoopRegistry:
             ref = weakref.ref(loop)
         except TypeError:  # a loop class with __slots__ and no __weakref__: known by address only
             ref = None
-        self._by_id[id(loop)] = self._entries[info.number] = _Entry(ref, info)
+        maker = self.maker() if info.number > self._before else None
+        self._by_id[id(loop)] = self._entries[info.number] = _Entry(ref, info, maker)
 
     def _describe(
         self, loop: asyncio.AbstractEventLoop, number: int, created: tuple[Frame, ...]
@@ -279,4 +361,11 @@ class LoopRegistry:
         kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
         thread = threading.current_thread().name
         in_pass, key = self._pass()
-        return LoopInfo(number, kind, created, thread, os.getpid(), in_pass, pass_key=key)
+        maker = self.maker() if number > 0 else None
+        name = maker.name if maker is not None else None
+        pid = os.getpid()
+        return LoopInfo(number, kind, created, thread, pid, in_pass, pass_key=key, maker=name)
+
+
+def _exists(entry: _Entry) -> bool:
+    return entry.ref is None or entry.ref() is not None

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import enum
 import fnmatch
+import functools
+import os
+import pkgutil
 import re
 from dataclasses import dataclass
 
@@ -47,30 +50,59 @@ class Rule:
         return f"{DOCS_URL}{self.code}.html"
 
 
+@functools.cache
+def codes() -> frozenset[str]:
+    """The codes of all rules, by the names of their files: to load these is not free."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_rules")
+    names = (module.name.upper() for module in pkgutil.iter_modules([folder]))
+    return frozenset(name for name in names if re.fullmatch(r"LS[0-9]{3}", name))
+
+
 @dataclass(frozen=True)
 class Ignore:
-    """A rule that the user does not want to hear of: ``LS206``, ``LS3``, ``LS101:thirdparty.*``."""
+    """A rule that the user does not want to hear of: ``LS206``, ``LS3``, ``LS101:thirdparty.*``.
+
+    For a whole project also ``LS206@tests/legacy``: not in these tests.
+    """
 
     prefix: str
     owner: str | None = None
+    tests: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Ignore:
-        """Read ``CODE`` or ``CODE:owner-glob``, where CODE may be shortened to a family.
+        """Read ``CODE``, ``CODE:owner-glob``, and either with ``@test-glob`` at its end.
+
+        CODE may be shortened to a family.
 
         Raises:
-            ValueError: when the text is not of that form; the message says what is.
+            ValueError: when the text is not of that form, or there is no such rule; the message
+                says what is.
         """
-        prefix, colon, owner = text.strip().partition(":")
-        if not _PATTERN.match(prefix) or (colon and not owner):
+        rule, at, tests = text.strip().partition("@")
+        prefix, colon, owner = rule.partition(":")
+        if not _PATTERN.match(prefix) or (colon and not owner) or (at and not tests):
             raise ValueError(
                 f"{text!r} is not a rule to ignore: write a code (LS101), a family (LS3), "
                 "or either with an owner glob (LS206:thirdparty.*)"
             )
-        return cls(prefix, owner or None)
+        if not any(code.startswith(prefix) for code in codes()):
+            raise ValueError(
+                f"{text!r}: there is no rule {prefix}: give one of {', '.join(sorted(codes()))}, "
+                "or a family (LS3)"
+            )
+        return cls(prefix, owner or None, tests.rstrip("/") or None)
 
     def __str__(self) -> str:
-        return f"{self.prefix}:{self.owner}" if self.owner is not None else self.prefix
+        owner = f":{self.owner}" if self.owner is not None else ""
+        return f"{self.prefix}{owner}{f'@{self.tests}' if self.tests is not None else ''}"
+
+    def is_for(self, test: str) -> bool:
+        """Whether a test is meant, by its id: itself, its class, its file or a folder above."""
+        if self.tests is None:
+            return True
+        above = (test[: found.start()] for found in re.finditer(r"/|::|\[", test))
+        return any(fnmatch.fnmatchcase(one, self.tests) for one in (test, *above))
 
     def matches(self, code: str, owner: str | None) -> bool:
         """Whether a finding of this code, held at this owner path, is to be left out."""

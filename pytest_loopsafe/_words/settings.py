@@ -22,6 +22,8 @@ SCHEDULES: dict[str, str] = {
 }
 """The schedules by name, each with what it means."""
 
+FIXTURES = ("shared", "fresh")
+
 LoopFactory: TypeAlias = "Callable[[], asyncio.AbstractEventLoop]"
 
 
@@ -41,6 +43,9 @@ class Settings:
         strict: count warnings as errors.
         ignore: rules to leave out.
         loop_factory: makes each loop; None for asyncio's own.
+        fixtures: which function-scoped sync fixtures of a test are made anew for each pass: none,
+            as they are ``shared``, or all, where they are to be ``fresh``.
+        ok_without_loops: whether a test may make fewer loops of its own than it was to run over.
         recycle: whether each loop takes its predecessor's ``id()``, in whichever thread; no user
             sets it, for that is the schedule ``recycled``.
     """
@@ -52,6 +57,8 @@ class Settings:
     strict: bool = False
     ignore: tuple[Ignore, ...] = ()
     loop_factory: LoopFactory | None = None
+    fixtures: str = "shared"
+    ok_without_loops: bool = False
     recycle: bool = False
 
     @classmethod
@@ -65,6 +72,8 @@ class Settings:
         strict: Any = False,
         ignore: Any = (),
         loop_factory: Any = None,
+        fixtures: Any = "shared",
+        ok_without_loops: Any = False,
     ) -> Settings:
         """Check each value.
 
@@ -73,17 +82,23 @@ class Settings:
         """
         return cls(
             _count("loops", loops),
-            _schedule(schedule),
+            _one_of("schedule", schedule, SCHEDULES),
             _count("concurrency", concurrency),
             _seconds(timeout),
             _flag("strict", strict),
             parse_ignores(ignore),
             _factory(loop_factory),
+            _one_of("fixtures", fixtures, FIXTURES),
+            _flag("ok_without_loops", ok_without_loops),
         )
 
 
-def parse_ignores(ignore: Any) -> tuple[Ignore, ...]:
+def parse_ignores(ignore: Any, *, tests: bool = False) -> tuple[Ignore, ...]:
     """Read ``ignore=``: one rule or several.
+
+    Args:
+        ignore: what was given.
+        tests: whether an entry may say in which tests it holds, as in a project's settings.
 
     Raises:
         SettingsError: when one is not a code, a family, or either with an owner glob.
@@ -100,6 +115,11 @@ def parse_ignores(ignore: Any) -> tuple[Ignore, ...]:
             found.append(Ignore.parse(entry))
         except ValueError as error:
             raise SettingsError(str(error)) from None
+        if found[-1].tests is not None and not tests:
+            raise SettingsError(
+                f"{entry!r} is not allowed here: @{found[-1].tests} names tests, which only the "
+                "ini option loopsafe_ignore can"
+            )
     return tuple(found)
 
 
@@ -130,15 +150,15 @@ def _count(name: str, value: Any) -> int:
     return value
 
 
-def _schedule(value: Any) -> str:
-    if isinstance(value, str) and value in SCHEDULES:
+def _one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    if isinstance(value, str) and value in known:
         return value
     import difflib  # loading it is not free, and needed only for this hint
 
-    near = difflib.get_close_matches(str(value), SCHEDULES, n=1)
+    near = difflib.get_close_matches(str(value), known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    allowed = ", ".join(repr(name) for name in SCHEDULES)
-    raise SettingsError(f"schedule={value!r} is not known{hint}: give one of {allowed}")
+    allowed = ", ".join(map(repr, known))
+    raise SettingsError(f"{name}={value!r} is not known{hint}: give one of {allowed}")
 
 
 def _seconds(value: Any) -> float:

@@ -34,6 +34,7 @@ from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._spool.writer import RunRequest
 from pytest_loopsafe._workers import WorkerError, broker
+from pytest_loopsafe._workers.inherited import Inherited
 
 READY_TIMEOUT = 20.0
 _TO_SAY_SO = 2.0
@@ -73,17 +74,20 @@ class Worker:
         app: the user's Celery app; it is not changed.
         kind: how the worker is to run.
         request: the first run; what its children do before their first task belongs to it.
+        inherited: what it has from this process as it is now.
 
     Raises:
         WorkerError: it does not come up.
     """
 
-    def __init__(self, app: Any, kind: WorkerKind, request: RunRequest) -> None:
+    def __init__(
+        self, app: Any, kind: WorkerKind, request: RunRequest, inherited: Inherited
+    ) -> None:
         self.app = app
         self.kind = kind
         self.queue = "loopsafe" if kind.broker is None else f"loopsafe-{uuid.uuid4()}"
         self.tasks = frozenset(app.tasks)
-        self.environ = environment()
+        self.inherited = inherited
         self._open = ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="loopsafe-celery-"))
         self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
@@ -273,11 +277,6 @@ class Worker:
                     f"{self.log()}"
                 )
             time.sleep(0.002)
-
-
-def environment() -> dict[str, str]:
-    """The environment, without what pytest writes there for each test."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 def _let_go_of_what_is_the_parents() -> None:

@@ -21,6 +21,7 @@ from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._rules.ls106 import PassTimedOut
 from pytest_loopsafe._run.last_words import to_stderr
+from pytest_loopsafe._run.tracebacks import as_text
 from pytest_loopsafe._run.watchdog import PassAborted, Watchdog
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.writer import RunRequest, SpoolWriter
@@ -139,7 +140,14 @@ class Recorder:
             call.watch.comes_from(Origin(os.getpid(), self._role))
             self._write_down(call.watch)
             text = f"{type(error).__name__}: {error}" if error is not None else None
-            self._spool.write("ended", run=self._run, number=call.number, state=state, error=text)
+            self._spool.write(
+                "ended",
+                run=self._run,
+                number=call.number,
+                state=state,
+                error=text,
+                traceback=as_text(error, self._entry) if error is not None else None,
+            )
             self._under_way -= 1
             if self._end_asked and not self._under_way:
                 self.end_run()

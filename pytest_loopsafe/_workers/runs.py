@@ -252,6 +252,8 @@ class CeleryRun:
                 error = TimeoutError(f"task {call.task} still runs in {process}")
             elif error is None and call.error is not None:
                 error = _TaskError(call.error)
+            if error is not None and call.traceback is not None:
+                error.__cause__ = TracebackInWorker(f"of {origin}:\n\n{call.traceback}")
             yield PassOutcome(number, value, error, origin)
 
     def _note(self, text: str) -> None:
@@ -260,6 +262,13 @@ class CeleryRun:
 
 class _TaskError(RuntimeError):
     """A task's own exception, where the result backend has no more than its text."""
+
+
+class TracebackInWorker(Exception):  # noqa: N818 - its name is the headline of what is shown
+    """Stands for what was raised in the worker, whose traceback pytest shows first of all."""
+
+
+TracebackInWorker.__module__ = "pytest_loopsafe"  # the name is shown, and this part of it is noise
 
 
 class _LostError(RuntimeError):
