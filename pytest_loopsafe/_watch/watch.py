@@ -13,9 +13,10 @@ import functools
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
@@ -90,6 +91,7 @@ class Watch:
         ignore: rules to leave out.
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
+        advice: what to do about a subject, by its name.
         found: told of each new finding at once, with its number; for who must not lose any.
         taken_back: told of the number of one that turned out to be none.
         written: told of each line that is logged at once, with its number.
@@ -104,6 +106,7 @@ class Watch:
         ignore: Iterable[Ignore] = (),
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
+        advice: Mapping[str, str] = MappingProxyType({}),
         found: Callable[[int, Finding], None] = lambda number, finding: None,
         taken_back: Callable[[int], None] = lambda number: None,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
@@ -113,7 +116,7 @@ class Watch:
         self._errors = KnownErrors()
         self.loops = LoopRegistry(self._lock)
         self.logs = LogBook(written=written, known=self._errors.behind)
-        self.graph = Graph(self.loops, subjects, adapters)
+        self.graph = Graph(self.loops, subjects, adapters, advice)
         self._entry = entry
         self._log = FindingLog(
             strict=strict,
