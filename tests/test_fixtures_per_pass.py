@@ -5,6 +5,8 @@ checks what was written down meanwhile. One run inside has all kinds of fixtures
 and mode that can own async ones.
 """
 
+import json
+
 import pytest
 
 MODES = {
@@ -440,3 +442,77 @@ def test_however_a_pass_ends_its_fixtures_end_in_its_loop(
     ):
         result.stdout.fnmatch_lines([line])
     assert "pytest_loopsafe" not in told
+
+
+KEPT = """
+    class Client:
+        def __init__(self):
+            self.loop = asyncio.get_running_loop()
+            self.queue = asyncio.Queue()
+            self.closed = self.loop.create_future()
+
+        async def use(self):
+            try:
+                await asyncio.wait_for(self.queue.get(), 0.001)
+            except TimeoutError:
+                pass
+
+    @fixture
+    async def client():
+        client = Client()
+        await client.use()
+        yield client
+        await client.use()
+
+    @fixture
+    async def logged_in(client):
+        await client.use()
+        return client
+
+    @mark
+    @pytest.mark.multi_loop(4, schedule="recycled", strict=True)
+    async def test_client(logged_in):
+        await logged_in.use()
+
+    @fixture(scope="module")
+    async def pool():
+        pool = Client()
+        await pool.use()
+        return pool
+
+    @fixture
+    async def connection(pool):
+        try:
+            await pool.use()
+        except RuntimeError:
+            pass
+
+    @mark
+    @pytest.mark.multi_loop(2)
+    async def test_pool(connection):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "whose"),
+    [("asyncio auto", "pytest-asyncio keeps with loop_scope='module'"), ("anyio", "anyio keeps")],
+)
+def test_what_lives_as_long_as_a_pass_is_safe_and_what_lives_longer_is_named(
+    pytester: pytest.Pytester, mode: str, whose: str
+) -> None:
+    extra, fixture, mark, options = MODES[mode]
+    pytester.makepyfile(test_shop=HEAD.format(extra=extra, fixture=fixture, mark=mark) + KEPT)
+    wider = "asyncio_default_fixture_loop_scope=fixture-scope"
+
+    result = pytester.runpytest_inprocess(*options.split(), "-o", wider, "--loopsafe-json=found")
+
+    result.assert_outcomes(passed=1, failed=1)
+    assert json.loads((pytester.path / "found").read_text())["tests"][0]["notes"] == []
+    result.stdout.fnmatch_lines(
+        [
+            "LS102 foreign-primitive (swallowed)*",
+            "*owner: *<fixture 'pool'>.queue",
+            f"*The fixture 'pool' (scope 'module') was made in the loop that {whose}*",
+        ]
+    )

@@ -12,8 +12,9 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -47,6 +48,7 @@ class Graph:
         subjects: the function under test and what it is given, each with its name: what they
             hold is owned.
         adapters: what is known of libraries' clients.
+        advice: what to do about a subject, by its name, beside what a rule advises.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Graph:
         loops: LoopRegistry,
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
+        advice: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._loops = loops
         self._subjects = tuple(subjects)
@@ -62,6 +65,7 @@ class Graph:
         self._told: dict[int, weakref.ref[Any]] = {}
         self._told_places: set[str] = set()
         self._remedies: dict[str, str] = {}
+        self._advice = advice
         self._seen_at: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._of_thread = threading.local()
 
@@ -148,8 +152,9 @@ class Graph:
         return owner.path
 
     def remedy_at(self, path: str) -> str:
-        """What the library of a client at a path advises; empty where none is known."""
-        return self._remedies.get(path, "")
+        """What is advised for a subject, and by the library of a client; empty where nothing is."""
+        advice = [text for name, text in self._advice.items() if path.startswith(name)]
+        return " ".join((*advice, self._remedies.get(path, ""))).rstrip()
 
     # -- clues -----------------------------------------------------------------------------
 

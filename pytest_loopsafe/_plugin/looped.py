@@ -14,6 +14,7 @@ import pytest
 from pytest_loopsafe._plugin import marker, pytest_inside, verdicts
 from pytest_loopsafe._plugin.pass_fixtures import PassFixtures
 from pytest_loopsafe._plugin.session import LoopsafeSession
+from pytest_loopsafe._plugin.wide_fixtures import WideFixtures
 from pytest_loopsafe._words.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LoopedTests:
 
     def __init__(self, session: LoopsafeSession) -> None:
         self._session = session
+        self._wide = WideFixtures()
 
     def settings_of(self, item: pytest.Item) -> Settings | None:
         """How to run a test over loops; None for a test that runs as it is."""
@@ -73,8 +75,11 @@ class LoopedTests:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Have a marked test's fixtures made when and where they are to be."""
+        if fixturedef.scope != "function":
+            self._wide.note(fixturedef)
+            return (yield)
         passes = request.node.stash.get(_PASSES, None)
-        if passes is None or fixturedef.scope != "function":
+        if passes is None:
             return (yield)
         with passes.setting_up(fixturedef, request):
             return (yield)
@@ -187,9 +192,12 @@ class LoopedTests:
         for name, value in fixtures.items():
             if passes is None or name not in passes.names:  # of another there is none yet
                 known[name] = value
+        subjects, advice = self._wide.of(item)
         return LoopRun(
             functools.partial(call.func, *call.args, **known),
             settings,
+            subjects=subjects,
+            advice=advice,
             adapters=self._session.adapters(),
             last_word=self._session.last_word,
             conduct=conduct,

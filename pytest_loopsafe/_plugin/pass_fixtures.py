@@ -221,6 +221,8 @@ class PassFixtures:
                 else:
                     text = "".join(traceback.format_exception_only(error)).rstrip()
                     first.add_note(f"loopsafe: then a fixture's teardown raised {text}")
+        # A loop that is still held cannot give its id() to the next one, as it would in production.
+        self._item.funcargs.update(dict.fromkeys(self._per_pass))
         if first is not None:
             raise first
 

@@ -156,6 +156,22 @@ def each_example_by(function: Any, inner: Callable[..., Any]) -> Iterator[None]:
             setattr(function, name, given)
 
 
+def asyncio_loop_scope(fixture: pytest.FixtureDef[Any], config: pytest.Config) -> str | None:
+    """For how long pytest-asyncio keeps an async fixture's loop; None for one that is not its.
+
+    The scope given to ``@pytest_asyncio.fixture`` is private (pytest-asyncio 1.1 to 1.5).
+    """
+    if not config.pluginmanager.hasplugin("asyncio"):
+        return None
+    function = getattr(fixture.func, "__func__", fixture.func)
+    mode = config.getoption("asyncio_mode", None) or config.getini("asyncio_mode")
+    if not getattr(function, "_force_asyncio_fixture", False) and mode != "auto":
+        return None
+    default = config.getini("asyncio_default_fixture_loop_scope")
+    given = getattr(function, "_loop_scope", None) or default
+    return fixture.scope if given in (None, "", "fixture-scope") else str(given)
+
+
 # -- whole runs of a test, one after another ----------------------------------------------------
 
 

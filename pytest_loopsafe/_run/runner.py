@@ -6,10 +6,10 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -47,6 +47,7 @@ class LoopRun:
         settings: how to run it.
         subjects: what else the test names, each with its name: what it holds is looked at.
         adapters: what is known of libraries' clients, beyond the usual.
+        advice: what to do about a subject, by its name.
         last_word: called with a text when the process is about to end without a report.
         conduct: makes each pass where there is more to it than one call: given the pass's Runner,
             and what makes the pass's body of a call (several calls of it gathered, say). What that
@@ -63,6 +64,7 @@ class LoopRun:
         *,
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
+        advice: Mapping[str, str] = MappingProxyType({}),
         last_word: Callable[[str], None] = to_stderr,
         conduct: Conduct | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class LoopRun:
             ignore=settings.ignore,
             subjects=(*parts_of(func), *subjects),
             adapters=adapters,
+            advice=advice,
         )
         self.loops = self._watch.loops
         self._late: list[PassTimedOut] = []

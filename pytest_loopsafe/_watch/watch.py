@@ -13,8 +13,9 @@ import functools
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
@@ -93,6 +94,7 @@ class Watch:
         ignore: rules to leave out.
         subjects: the function under test and its arguments, each with its name.
         adapters: what is known of libraries' clients.
+        advice: what to do about a subject, by its name.
         found: told of each new finding at once, with its number; for who must not lose any.
         taken_back: told of the number of one that turned out to be none.
         written: told of each line that is logged at once, with its number.
@@ -109,6 +111,7 @@ class Watch:
         ignore: Iterable[Ignore] = (),
         subjects: Iterable[tuple[Any, str]] = (),
         adapters: Adapters | None = None,
+        advice: Mapping[str, str] = MappingProxyType({}),
         found: Callable[[int, Finding], None] = lambda number, finding: None,
         taken_back: Callable[[int], None] = lambda number: None,
         written: Callable[[int, LogLine], None] = lambda number, line: None,
@@ -119,7 +122,7 @@ class Watch:
         self._errors = KnownErrors()
         self.loops: LoopRegistry = LoopRegistry(self._lock) if after is None else after.loops
         self.logs = LogBook(written=written, known=self._errors.behind)
-        self.graph = Graph(self.loops, subjects, adapters)
+        self.graph = Graph(self.loops, subjects, adapters, advice)
         self._places = Places(self.loops, entry)
         self.comes_from = self._places.comes_from
         self._log = FindingLog(
