@@ -84,6 +84,63 @@ def test_a_future_that_tells_when_it_is_heard_is_a_wake_up() -> None:
     assert found(unheard_future()) == []
 
 
+class Connection:
+    pass
+
+
+class Pool:
+    """Its queue has what is free; each call takes one, and may put back another."""
+
+    def __init__(self, *stock: Any) -> None:
+        self.free: asyncio.Queue[Any] = asyncio.Queue()
+        for thing in stock:
+            self.free.put_nowait(thing)
+
+    async def call(self, replace: Callable[[Any], Any]) -> None:
+        self.free.put_nowait(replace(await self.free.get()))
+
+
+class Pools:
+    """One for each loop."""
+
+    pool: Pool | None = None
+
+
+pools = Pools()
+
+
+@pytest.mark.parametrize(
+    ("stock", "replace", "calls", "lost"),
+    [
+        (lambda: (Connection(), Connection()), lambda one: one, 3, False),
+        (lambda: (Connection(),), lambda one: one, 1, False),
+        (lambda: ("key", "spare"), lambda one: one, 2, False),
+        (lambda: (Connection(), Connection()), lambda one: one, 0, True),  # never taken: not known
+        (lambda: (Connection(), Connection()), lambda _: Connection(), 3, True),  # other work
+        (lambda: ("job",), lambda one: one, 1, True),  # the same work again
+        (lambda: ({"a": 1}, {"a": 1}), lambda one: dict(one), 3, True),
+    ],
+)
+def test_a_stock_that_is_back_is_not_lost(
+    stock: Callable[[], Any], replace: Callable[[Any], Any], calls: int, lost: bool
+) -> None:
+    async def body() -> None:
+        pools.pool = pool = Pool(*stock())
+        for _ in range(calls):
+            await pool.call(replace)
+
+    assert bool(found(body)) is lost
+
+
+def test_a_stock_of_which_something_is_missing_is_lost() -> None:
+    async def body() -> None:
+        pools.pool = pool = Pool(Connection(), Connection(), Connection())
+        await pool.call(lambda one: one)
+        await pool.free.get()
+
+    assert found(body)
+
+
 class Log:
     """Makes itself a new queue in each loop."""
 

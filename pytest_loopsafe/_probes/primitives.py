@@ -28,6 +28,7 @@ from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import CalledFromThread
 from pytest_loopsafe._probes.steps import Steps
+from pytest_loopsafe._probes.stock import Filled, Stock
 from pytest_loopsafe._probes.uses import Build, Original, Uses
 
 
@@ -43,10 +44,14 @@ class PrimitiveRefused(Sighting):
 
 @dataclass(frozen=True)
 class QueueFilled(Sighting):
-    """Something was put into a queue in a loop: told once for each of both."""
+    """Something was put into a queue in a loop: told once for each of both.
+
+    `stock` goes on to note what is put in there.
+    """
 
     queue: Any
     loop: asyncio.AbstractEventLoop
+    stock: Stock
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class UseProbe:
         steps = Steps(patches.steps)
         gates = Gates(emit, steps)
         events, barriers, waits, gets, puts, joins = (Uses(emit, steps) for _ in range(6))
-        filled = Uses(emit, steps)
+        filled = Filled(emit, steps)
         for table in (steps, gates, events, barriers, waits, gets, puts, joins, filled):
             patches.when_armed(table.clear)
         hook(patches, gates)
@@ -170,7 +175,7 @@ def _change(events: Uses, *, before: bool) -> Build:
     return build
 
 
-def _fill(filled: Uses) -> Build:
+def _fill(filled: Filled) -> Build:
     def build(original: Original) -> Original:
         running, known = _cpython.get_running_loop, filled.records.get
 
@@ -179,8 +184,11 @@ def _fill(filled: Uses) -> Build:
             if loop is None:
                 _from_thread(filled.emit, self, "put_nowait")
             elif record is None or record.loop() is not loop:
-                filled.within(self, loop)
-                filled.emit(QueueFilled(self, loop))
+                record = filled.within(self, loop)
+                filled.emit(QueueFilled(self, loop, record.stock))
+                record.stock.note(item)
+            elif record.stock.known:
+                record.stock.note(item)
             return original(self, item)
 
         return put_nowait

@@ -1,14 +1,17 @@
 """LS206: dead loops accumulate.
 
 Evidence: at the end of the run, after a collection of the whole heap, two or more closed loops that
-are not the last of their threads are held by one and the same place: each pass leaves one more.
+are not the last of their threads are held by one and the same place: each pass leaves one more. A
+deque with a limit drops its oldest, so nothing accumulates there.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
+from typing import Any
 
+from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._ledger.dead_loops import last_of_threads
 from pytest_loopsafe._probes.instrumentation import Sighting
@@ -47,7 +50,10 @@ class LoopRetention(Detector):
         for loop in kept:
             for owner in self.graph.owners(loop, ignore=(dead, kept)):
                 bare = owner.subject and len(owner.chain) <= _BARE
-                if not bare and not owner.hidden:  # recorded warnings have their source, say
+                bounded = any(map(_has_a_limit, owner.chain))
+                if (
+                    not bare and not bounded and not owner.hidden
+                ):  # recorded warnings have their source, say
                     held[owner.place].append((self.loops.of(loop), owner))
         for place, entries in held.items():
             if len(entries) < 2 or self.graph.is_told_of(place):
@@ -71,3 +77,7 @@ class LoopRetention(Detector):
 
 _BARE = 6
 """A list of loops that a test keeps for itself: function, closure, cell, list, loop."""
+
+
+def _has_a_limit(thing: Any) -> bool:
+    return is_a(thing, deque) and deque.maxlen.__get__(thing) is not None

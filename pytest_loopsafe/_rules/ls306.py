@@ -3,7 +3,8 @@
 What the user's own code has put in is counted at the loop's end; whether it was lost is judged when
 all rests. A queue that somebody reads, or that a global holds, is there to be read. So is one that
 an object had which has another by now: then its items went with it. One that only collects (filled,
-counted, dropped with what made it) is not. Items that are mere wake-ups are no work.
+counted, dropped with what made it) is not. Items that are mere wake-ups are no work; nor is the
+stock of a pool, which is all there again after some of it was out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pytest_loopsafe._graph.reliance import is_work, unread
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe
+from pytest_loopsafe._probes.stock import Stock
 from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._words.findings import Finding, Observation
@@ -48,6 +50,7 @@ class _Known:
 
     ref: weakref.ref[Any]
     filled: dict[int, tuple[Frame, ...]] = field(default_factory=dict)
+    stocks: dict[int, Stock] = field(default_factory=dict)
     fillers: dict[int, Ref] = field(default_factory=dict)
     read_in: set[int] = field(default_factory=set)
 
@@ -96,7 +99,9 @@ class LeftQueues(Detector):
             frames = stack_here()
             if _by_user(frames):
                 known = self._of(sighting.queue)
-                known.filled.setdefault(self.loops.of(sighting.loop).number, frames)
+                number = self.loops.of(sighting.loop).number
+                known.filled.setdefault(number, frames)
+                known.stocks.setdefault(number, sighting.stock)
                 for starter in starters():
                     bearer = starter.bearer()
                     if bearer is not None:
@@ -132,7 +137,8 @@ class LeftQueues(Detector):
             if queue is None or info.number not in known.filled:
                 continue
             items = unread(queue)
-            if is_work(items) and len(self._left) < _MAX_LEFT:
+            back = known.stocks[info.number].is_all_of(items)
+            if is_work(items) and not back and len(self._left) < _MAX_LEFT:
                 holders = tuple(
                     (ref, name)
                     for ref in known.fillers.values()

@@ -1,0 +1,46 @@
+"""LS304 and LS206: what is kept once is in order, what each call adds to is not."""
+
+import asyncio
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import pytest_loopsafe
+
+kept: dict[str, Any] = {"all": [], "tasks": [], "some": collections.deque(maxlen=9)}
+
+
+def one_for_all() -> None:
+    if "one" not in kept:
+        kept["one"] = asyncio.new_event_loop()
+    kept["one"].run_until_complete(asyncio.sleep(0))
+
+
+def one_for_each() -> None:
+    kept["all"].append(asyncio.new_event_loop())
+
+
+async def every_task() -> None:
+    kept["tasks"].append(asyncio.current_task())
+
+
+async def last_tasks() -> None:
+    kept["some"].append(asyncio.current_task())
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (one_for_all, set()),
+        (one_for_each, {"LS304"}),
+        (every_task, {"LS206"}),
+        (last_tasks, set()),
+    ],
+)
+def test_what_each_call_adds_to(call: Callable[[], Any], found: set[str]) -> None:
+    report = pytest_loopsafe.run(call, check=False)
+    for loop in (*kept["all"], *filter(None, [kept.get("one")])):
+        loop.close()
+    assert {finding.code for finding in report.findings} == found
