@@ -57,6 +57,17 @@ HEAD = """
         return check
 """
 
+
+def written(pytester: pytest.Pytester, mode: str, source: str) -> list[str]:
+    """Write a program for a mode, and give the options for it."""
+    if "asyncio" in mode:
+        pytest.importorskip("pytest_asyncio")
+    extra, fixture, mark, options = MODES[mode]
+    head = HEAD.format(extra=extra, fixture=fixture, mark=mark)
+    pytester.makepyfile(test_shop=head + source)
+    return options.split()
+
+
 KINDS = """
     @fixture
     async def coroutine():
@@ -231,10 +242,9 @@ KINDS = """
 
 @pytest.mark.parametrize("mode", MODES)
 def test_each_kind_of_fixture(pytester: pytest.Pytester, mode: str) -> None:
-    extra, fixture, mark, options = MODES[mode]
-    pytester.makepyfile(test_shop=HEAD.format(extra=extra, fixture=fixture, mark=mark) + KINDS)
+    options = written(pytester, mode, KINDS)
 
-    result = pytester.runpytest_inprocess(*options.split(), "-o", "console_output_style=classic")
+    result = pytester.runpytest_inprocess(*options, "-o", "console_output_style=classic")
 
     told = result.stdout.str()
     result.assert_outcomes(passed=14, failed=2, errors=1)
@@ -298,12 +308,11 @@ SCHEDULES = """
 
 @pytest.mark.parametrize("mode", ["asyncio auto", "anyio"])
 def test_on_every_schedule_and_beside_a_wider_loop(pytester: pytest.Pytester, mode: str) -> None:
-    extra, fixture, mark, options = MODES[mode]
-    pytester.makepyfile(test_shop=HEAD.format(extra=extra, fixture=fixture, mark=mark) + SCHEDULES)
+    options = written(pytester, mode, SCHEDULES)
     pytester.makeini("[pytest]\nloopsafe_ignore = LS206")
     wider = "asyncio_default_fixture_loop_scope=module"  # for those that are no pass's
 
-    result = pytester.runpytest_inprocess(*options.split(), "-o", wider)
+    result = pytester.runpytest_inprocess(*options, "-o", wider)
 
     result.assert_outcomes(passed=9, failed=1)
     result.stdout.fnmatch_lines(["*schedule='concurrent' cannot be used with*(generator)*"])
@@ -421,11 +430,10 @@ ENDS = """
 def test_however_a_pass_ends_its_fixtures_end_in_its_loop(
     pytester: pytest.Pytester, mode: str
 ) -> None:
-    extra, fixture, mark, options = MODES[mode]
-    pytester.makepyfile(test_shop=HEAD.format(extra=extra, fixture=fixture, mark=mark) + ENDS)
+    options = written(pytester, mode, ENDS)
     pytester.makeini("[pytest]\nloopsafe_ignore = LS206")
 
-    result = pytester.runpytest_inprocess(*options.split(), "-rfs")
+    result = pytester.runpytest_inprocess(*options, "-rfs")
 
     told = result.stdout.str()
     result.assert_outcomes(passed=6, failed=5, skipped=1, xfailed=1)
@@ -435,8 +443,8 @@ def test_however_a_pass_ends_its_fixtures_end_in_its_loop(
         "the async fixture 'yields_twice' has more than one yield",
         "*in loop 1: task * of hangs() waits for an Event.",
         "SKIPPED*test_shop.py:*: here",
-        "LOOP UNSAFE*test_hangs - LS106*",
-        "LOOP UNSAFE*test_hazard - LS102 foreign-primitive*",
+        "*test_hangs - LS106*",
+        "*test_hazard - LS102 foreign-primitive*",
         "*test_task: LS301: *",
         "*raised in each of 3 passes*",
     ):
@@ -501,11 +509,10 @@ KEPT = """
 def test_what_lives_as_long_as_a_pass_is_safe_and_what_lives_longer_is_named(
     pytester: pytest.Pytester, mode: str, whose: str
 ) -> None:
-    extra, fixture, mark, options = MODES[mode]
-    pytester.makepyfile(test_shop=HEAD.format(extra=extra, fixture=fixture, mark=mark) + KEPT)
+    options = written(pytester, mode, KEPT)
     wider = "asyncio_default_fixture_loop_scope=fixture-scope"
 
-    result = pytester.runpytest_inprocess(*options.split(), "-o", wider, "--loopsafe-json=found")
+    result = pytester.runpytest_inprocess(*options, "-o", wider, "--loopsafe-json=found")
 
     result.assert_outcomes(passed=1, failed=1)
     assert json.loads((pytester.path / "found").read_text())["tests"][0]["notes"] == []
