@@ -79,6 +79,25 @@ def test_what_is_private_of_asyncio_is_in_one_place() -> None:
     assert {room(path) for path in FILES if names & imports(path)} == {"_cpython"}
 
 
+def test_what_is_private_of_pytest_is_in_one_file() -> None:
+    names = (
+        "_initrequest",
+        "_fixtureinfo",
+        "_force_asyncio",
+        "_loop_scope",
+        "_instance",
+        "_request",
+    )
+    found = {
+        f"{path.relative_to(PACKAGE)}: {node.attr}"
+        for path in FILES
+        if room(path) in {"_plugin", "plugin"} and path.name != "pytest_inside.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in names
+    }
+    assert not found
+
+
 NOT_ASYNCIOS = {
     "__init__.py": {"_run"},  # a room of this package
     "_adapters/postgres.py": {"_closed"},  # asyncpg's

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from pytest_loopsafe._plugin import pytest_inside
+
 COUNTED = """
     import asyncio
     import pytest
@@ -424,6 +426,20 @@ def test_without_plugin_discovery_it_loads_by_name(
 
     without.assert_outcomes(errors=1)
     by_name.assert_outcomes(passed=2)
+
+
+def test_a_version_that_was_never_tried_is_told_once_and_ends_nothing(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pytest_inside.TRIED, "pytest", ((1, 0), (2, 0)))
+    pytester.makepyfile(COUNTED.format(marks=MARK))
+
+    plain = pytester.runpytest_inprocess()
+    strict = pytester.runpytest_inprocess("-W", "error")
+
+    plain.assert_outcomes(passed=2, warnings=1)
+    plain.stdout.fnmatch_lines([f"*pytest {pytest.__version__} was never tried with this*"])
+    strict.assert_outcomes(passed=2)
 
 
 MODULES = """
