@@ -71,6 +71,7 @@ class LoopsafeCollector:
         for found in getattr(node, "workeroutput", {}).get("loopsafe", ()):
             self.take(found)
 
+    @pytest.hookimpl(tryfirst=True)  # before pytest counts a subtest
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport
     ) -> tuple[str, str, str] | None:
@@ -78,6 +79,8 @@ class LoopsafeCollector:
 
         Without a colour of its own, which pytest's summary shows as text before 8.3.
         """
+        if getattr(report, "loopsafe_again", False):
+            return "", "", ""  # a subtest that was told of in an earlier run of its test
         found = getattr(report, "loopsafe", None)
         if report.failed and found is not None and found["text"] is not None:
             return "failed" if report.when == "call" else "error", "L", "LOOP UNSAFE"
