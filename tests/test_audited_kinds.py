@@ -5,7 +5,6 @@ where it is run again; both hide the error. What passes with the first has to fa
 """
 
 import json
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -316,8 +315,6 @@ OUTCOMES = """
         asyncio.run(safe())
 """
 
-AGAIN = "when it was run again"
-
 
 def test_a_verdict_is_what_it_was_but_for_what_is_unsafe(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(code_under_test=CODE, test_outcomes=OUTCOMES)
@@ -352,11 +349,11 @@ def test_a_verdict_is_what_it_was_but_for_what_is_unsafe(pytester: pytest.Pytest
         "test_expected_to_be_unsafe": "failed",
         "test_xfail_raises": "failed",
         "test_teardown_fails": "its teardown failed",
-        "test_skipped_when_run_again": f"was skipped {AGAIN}",
-        "test_fails_when_run_again": f"failed {AGAIN}",
-        "test_case_fails_when_run_again": f"failed {AGAIN}",
-        "test_unsafe_fails_when_run_again": f"failed {AGAIN}",
-        "test_unsafe_case_fails_when_run_again": f"failed {AGAIN}",
-        "test_async_case_fails_when_run_again": f"failed {AGAIN}",
-        "test_setup_fails_again": f"failed {AGAIN}",
+        "test_skipped_when_run_again": "was skipped when it was run again",
+        "test_fails_when_run_again": "failed when it was run again: AssertionError",
+        "test_case_fails_when_run_again": "failed when it was run again: AssertionError",
+        "test_unsafe_fails_when_run_again": "failed when it was run again: AssertionError",
+        "test_unsafe_case_fails_when_run_again": "failed when it was run again: AssertionError",
+        "test_async_case_fails_when_run_again": "failed when it was run again: AssertionError",
+        "test_setup_fails_again": "failed when it was run again: AssertionError",
     }

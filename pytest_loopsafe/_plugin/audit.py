@@ -233,6 +233,8 @@ class Audit:
                 reason = "failed when it was run again"
             elif failure is not None:
                 reason = f"{_how_it_ended(failure)} when it was run again"
+                if not _is_skip(failure):
+                    reason += f": {type(failure).__name__}"
             else:
                 runs += 1
         window.judge(*filter(None, (failure,)))
