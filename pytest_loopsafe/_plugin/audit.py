@@ -38,6 +38,8 @@ class Audit:
         self._runs = WholeRuns()
         self.makers = Makers()
         self._item: pytest.Item | None = None
+        self._calls = False
+        self._subtest_failed = False
         self._window: Window | None = None  # of the test that is under watch
         self._latest: Window | None = None
 
@@ -101,6 +103,7 @@ class Audit:
             finally:
                 self._opened(item)
             return self._passed(window, result)
+        self._calls, self._subtest_failed = True, False
         try:
             with self._guarded(item, window):
                 result = yield
@@ -123,6 +126,7 @@ class Audit:
         window = self._window
         if self._runs.under_way or window is None:
             return (yield)
+        self._calls = False
         try:
             with self._guarded(item, window):
                 result = yield
@@ -132,6 +136,21 @@ class Audit:
             raise
         self._end(window)
         return self._passed(window, result)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Of a test that is being run again the subtests were told before.
+
+        One that fails only then is judged as its test would be.
+        """
+        report = yield
+        if self._calls and report.failed:
+            self._subtest_failed = True
+            if self._runs.under_way and not self._is_about_loops():
+                report.outcome, report.longrepr = "passed", None
+        if self._runs.under_way and report.passed:
+            report.loopsafe_again = True  # type: ignore[attr-defined]
+        return report
 
     # -- its parts ---------------------------------------------------------------------------
 
@@ -210,21 +229,29 @@ class Audit:
             failure = self._runs.again(item, functools.partial(window.next_run, runs + 1))
             if self._runs.is_broken:
                 reason = "its teardown failed"
+            elif failure is None and self._subtest_failed:
+                reason = "failed when it was run again"
             elif failure is not None:
                 reason = f"{_how_it_ended(failure)} when it was run again"
+                if not _is_skip(failure):
+                    reason += f": {type(failure).__name__}"
             else:
                 runs += 1
         window.judge(*filter(None, (failure,)))
+        self._note(item, reason, runs)
         if failure is not None:
-            about_loops = any(one.code.startswith(_FOR_THE_CODE) for one in window.report.findings)
-            if about_loops and not _is_skip(failure):
+            if self._is_about_loops() and not _is_skip(failure):
                 failure.add_note(f"loopsafe: in run {runs + 1} of {self._loops} of this test")
                 window.new_errors()  # told beside it
                 if not pytest_inside.recorded(item):
                     raise failure
             else:
                 pytest_inside.forget_recorded(item)
-        self._note(item, reason, runs)
+
+    def _is_about_loops(self) -> bool:
+        """Whether anything was found that may be why a test fails where it is run again."""
+        found = self._window.report.findings if self._window is not None else ()
+        return any(one.code.startswith(_FOR_THE_CODE) for one in found)
 
     def _note(self, item: pytest.Item, why_not: str | None, runs: int = 1) -> None:
         """Note for the count at the end how often a test was run, and why not more often."""
@@ -250,6 +277,8 @@ class Audit:
         """Why a test is not run over loops; None for one that is, or where nobody wants it."""
         if self._loops < 2:
             return ""
+        if self._subtest_failed:
+            return "failed"
         if not isinstance(item, pytest.Function):
             return f"is a {type(item).__name__}"
         if _is_for_trio(item):

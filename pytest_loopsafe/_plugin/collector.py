@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_loopsafe._plugin import json_file, terminal
+from pytest_loopsafe._plugin import audit_counts, json_file, terminal
 from pytest_loopsafe._plugin.baseline import Baseline, without_repeats
 
 
@@ -71,6 +71,7 @@ class LoopsafeCollector:
         for found in getattr(node, "workeroutput", {}).get("loopsafe", ()):
             self.take(found)
 
+    @pytest.hookimpl(tryfirst=True)  # before pytest counts a subtest
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport
     ) -> tuple[str, str, str] | None:
@@ -78,6 +79,8 @@ class LoopsafeCollector:
 
         Without a colour of its own, which pytest's summary shows as text before 8.3.
         """
+        if getattr(report, "loopsafe_again", False):
+            return "", "", ""  # a subtest that was told of in an earlier run of its test
         found = getattr(report, "loopsafe", None)
         if report.failed and found is not None and found["text"] is not None:
             return "failed" if report.when == "call" else "error", "L", "LOOP UNSAFE"
@@ -87,7 +90,7 @@ class LoopsafeCollector:
         """The section ``loopsafe report``."""
         self._is_told = True
         tests = without_repeats(self._tests)
-        terminal.summarize(terminalreporter, tests, self._faults, self._of_baseline())
+        terminal.summarize(terminalreporter, tests, self._faults, self._more_lines())
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -118,7 +121,7 @@ class LoopsafeCollector:
             return
         self._written = True
         if self._json_path is not None:
-            fault = json_file.write(self._json_path, self._tests)
+            fault = json_file.write(self._json_path, self._tests, self._counts())
             if fault is not None:
                 self._faults.append(f"--loopsafe-json={self._json_path}: not written: {fault}")
         if self._baseline is not None:
@@ -129,8 +132,14 @@ class LoopsafeCollector:
         """What was found so far, in lines; without a terminal only what is wrong with the files."""
         wanted = self._config.pluginmanager.hasplugin("terminalreporter")
         tests = without_repeats(self._tests) if wanted else []
-        baseline = self._of_baseline() if wanted else []
-        return [line for line, _ in terminal.lines_of(tests, self._faults, baseline, level=1)]
+        more = self._more_lines() if wanted else []
+        return [line for line, _ in terminal.lines_of(tests, self._faults, more, level=1)]
 
-    def _of_baseline(self) -> list[str]:
-        return self._baseline.told(self._tests) if self._baseline is not None else []
+    def _more_lines(self) -> list[str]:
+        """What became of what is known; and what an audit has covered, but with ``-q``."""
+        known = self._baseline.told(self._tests) if self._baseline is not None else []
+        quiet = terminal.verbosity(self._config) < 0
+        return [*known, *audit_counts.lines_of(None if quiet else self._counts())]
+
+    def _counts(self) -> dict[str, Any] | None:
+        return audit_counts.counted(self._tests, self._config.getoption("loopsafe_loops"))

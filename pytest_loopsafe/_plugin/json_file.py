@@ -34,10 +34,12 @@ def fault_of(path: str) -> str | None:
     return None
 
 
-def write(path: Path, tests: list[dict[str, Any]]) -> str | None:
+def write(
+    path: Path, tests: list[dict[str, Any]], audit: dict[str, Any] | None = None
+) -> str | None:
     """Write the file; what is wrong, where that cannot be done."""
     try:
-        text = json.dumps({"version": 1, "tests": tests}, indent=1) + "\n"
+        text = json.dumps({"version": 1, "tests": tests, "audit": audit}, indent=1) + "\n"
         descriptor = _opened(path)
         try:
             _write_all(descriptor, text.encode())
