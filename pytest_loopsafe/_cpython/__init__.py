@@ -94,6 +94,7 @@ from pytest_loopsafe._cpython.transports import (
     holds_open,
     transport_classes,
     transport_loop,
+    transport_of,
     transport_writers,
 )
 
@@ -164,6 +165,7 @@ __all__ = [
     "timer_loop",
     "transport_classes",
     "transport_loop",
+    "transport_of",
     "transport_writers",
     "watched_descriptors",
 ]
