@@ -96,6 +96,7 @@ from pytest_loopsafe._cpython.transports import (
     holds_open,
     transport_classes,
     transport_loop,
+    transport_of,
     transport_writers,
 )
 
@@ -168,6 +169,7 @@ __all__ = [
     "timer_loop",
     "transport_classes",
     "transport_loop",
+    "transport_of",
     "transport_writers",
     "watched_descriptors",
 ]

@@ -88,6 +88,11 @@ def holds_open(transport: Any, attributes: Callable[[Any], dict[str, Any]]) -> b
     return not transport.is_closing()
 
 
+def transport_of(thing: Any, attributes: Callable[[Any], dict[str, Any]]) -> Any:
+    """The transport that a process, a stream or a protocol of asyncio's stands before, if any."""
+    return attributes(thing).get("_transport")
+
+
 _CLOSES = frozenset({"close", "abort", "_force_close", "_abort"})
 
 

@@ -53,14 +53,15 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
         loop = _cpython.bound_loop(thing)
         return Binding(thing, loop, _cpython.is_awaited(thing)) if loop is not None else None
     if is_transport(kind):
-        loop = _cpython.transport_loop(thing) or _referred_loop(thing)
+        loop = _loop_of(thing)
         return Binding(thing, loop, is_open(thing)) if loop is not None else None
     if is_a(thing, asyncio.TimerHandle):
         loop = _cpython.timer_loop(thing)
         return Binding(thing, loop, _cpython.is_due(thing)) if loop is not None else None
     if is_a(thing, asyncio.AbstractServer):
-        loop = _cpython.transport_loop(thing) or _referred_loop(thing)
-        return Binding(thing, loop, bool(getattr(thing, "sockets", ()))) if loop else None
+        loop = _loop_of(thing)
+        live = bool(getattr(thing, "sockets", ()))
+        return Binding(thing, loop, live) if loop is not None else None
     file = module_file(module_of(kind))
     if is_library(file) and not is_stdlib(file):
         for value in links.attributes(thing).values():
@@ -126,6 +127,14 @@ def is_open(transport: Any) -> bool:
     return _cpython.holds_open(transport, links.attributes)
 
 
+def is_over(thing: Any) -> bool:
+    """Whether it is a process, stream or protocol of asyncio's own whose transport is closed."""
+    if not is_stdlib(module_file(module_of(type(thing)))):
+        return False
+    transport = _cpython.transport_of(thing, links.attributes)
+    return transport is not None and is_transport(type(transport)) and not is_open(transport)
+
+
 def is_left(thing: Any) -> bool:
     """Whether a transport or server is open, and nobody is closing it."""
     sockets = getattr(thing, "sockets", None)
@@ -139,7 +148,10 @@ def is_left(thing: Any) -> bool:
     return loop is not None and loop.is_closed()  # and then that can no longer happen
 
 
-def _referred_loop(thing: Any) -> asyncio.AbstractEventLoop | None:
+def _loop_of(thing: Any) -> asyncio.AbstractEventLoop | None:
+    loop = _cpython.transport_loop(thing)
+    if loop is not None:
+        return loop
     loops = (one for one in gc.get_referents(thing) if is_a(one, asyncio.AbstractEventLoop))
     return next(loops, None)
 

@@ -257,6 +257,8 @@ class Graph:
             or getattr(_cpython.timer_callback(thing), "__self__", None) is chain[-2]
         ):
             return False  # a record of what was set, or one that would only take itself away
+        if any(map(bindings.is_over, chain[:-1])):
+            return False  # a process that has exited never had to wait for its input's end, say
         answers = [self.adapters.is_closed(one) for one in chain[:-1]]
         binding = bindings.binding_of(thing, self.adapters.is_closed)
         if binding is not None and bindings.is_idle_primitive(binding):

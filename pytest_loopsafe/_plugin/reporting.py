@@ -67,8 +67,8 @@ class Reporting:
         # Plain data under a name of ours travels with the report, from xdist's workers too.
         data = self._session.news_of(item, call.when, report)
         if data is not None:
-            data["text"] = text and text.to_json()
-            report.loopsafe = data  # type: ignore[attr-defined]
+            shown = text and text.to_json()
+            report.loopsafe = {**data, "text": shown}  # type: ignore[attr-defined]
             self._tell_properties(item, report)
         if call.when == "teardown":
             self._session.forget(item)

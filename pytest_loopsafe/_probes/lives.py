@@ -52,13 +52,15 @@ class LifeProbe:
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the Runner, and the two methods of loops."""
-        ending: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By id(): a set would hash and compare what may be the user's own class.
+        ending: dict[int, weakref.ref[Any]] = {}
+        closing: set[int] = set()
 
         def build_runner(original: Callable[..., Any]) -> Callable[..., Any]:
             def close(self: Any) -> Any:
                 loop = _cpython.runner_loop(self)
                 if loop is not None and not loop.is_closed():
-                    ending.add(loop)
+                    ending[id(loop)] = weakref.ref(loop)
                     emit(LoopEnding(loop))
                 return original(self)
 
@@ -66,19 +68,19 @@ class LifeProbe:
 
         def build_close(original: Callable[..., Any]) -> Callable[..., Any]:
             def close(self: Any) -> Any:
-                if self.is_closed() or self.is_running() or self in closing:
+                if self.is_closed() or self.is_running() or id(self) in closing:
                     return original(self)  # nothing ends here, or a subclass has told it already
-                closing.add(self)
+                closing.add(id(self))
+                told = ending.pop(id(self), None)
                 try:
-                    if self not in ending:
+                    if told is None or told() is not self:
                         emit(LoopEnding(self))
                     emit(LoopClosing(self))
                     result = original(self)
                     emit(LoopClosed(self))
                     return result
                 finally:
-                    closing.discard(self)
-                    ending.discard(self)
+                    closing.discard(id(self))
 
             return close
 
@@ -92,7 +94,6 @@ class LifeProbe:
 
             return run_until_complete
 
-        closing: weakref.WeakSet[Any] = weakref.WeakSet()
         patches.replace(asyncio.Runner, "close", build_runner)
         patches.on_loop_classes("close", build_close, inherited=True)
         patches.on_loop_classes("run_until_complete", build_run, inherited=True)

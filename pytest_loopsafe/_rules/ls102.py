@@ -64,7 +64,12 @@ class ForeignPrimitives(Detector):
             home = _cpython.bound_loop(sighting.primitive)
             if home is None and sighting.waits:
                 self._bound.of(sighting.primitive)[:] = [stack_here()]
-            elif home not in (None, sighting.loop) and not sighting.waits and not sighting.asked:
+            elif (
+                home is not None
+                and home is not sighting.loop
+                and not sighting.waits
+                and not sighting.asked
+            ):
                 yield self._found(
                     sighting.primitive,
                     sighting.loop,

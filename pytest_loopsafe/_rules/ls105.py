@@ -80,7 +80,8 @@ class HandOverProbe:
             def wait(self: Any, timeout: Any = None) -> Any:
                 __tracebackhide__ = True
                 running = _cpython.get_running_loop()
-                if running is not None and not self.done() and self in homes:
+                exact = type(self) is concurrent.futures.Future  # as handed out; else not asked
+                if running is not None and exact and not self.done() and self in homes:
                     loop = homes[self]()
                     if loop is running:
                         emit(WaitedFor(loop))

@@ -115,7 +115,10 @@ class SharedPrimitives(Detector):
             return
         if sighting.asked:
             self._note(sighting, uses, loop)
-        elif _cpython.bound_loop(sighting.primitive) in (None, sighting.loop):  # else it is LS102
+        else:
+            home = _cpython.bound_loop(sighting.primitive)
+            if home is not None and home is not sighting.loop:
+                return  # LS102
             use = _Use(loop, frames_of(sighting))
             yield from self._count(sighting.primitive, uses, use, users_of_use(sighting))
 

@@ -4,16 +4,19 @@ Evidence: the user's own code made the loop, nobody closed it, and at the end of
 run. Judged at the end of the run, for a loop may serve several passes. One that was made before the
 first pass (in a worker's child, by ``worker_process_init``) serves for as long as the process does,
 which goes on after the run. One that a fixture made is judged once the fixture has ended. Nor is
-the only one reported that was left where it was made and that the user's globals still hold: made
-once, kept and used again. Where each call leaves another, all are reported, wherever they are held.
+one reported that the user's globals still hold, where it is a thread's own or the only one that was
+left where it was made: made once, kept and used again. Where each call leaves another, all are
+reported, wherever they are held.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator
 
+from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe
 from pytest_loopsafe._rules.base import Detector, RunEnded
@@ -52,7 +55,7 @@ class LoopLeftOpen(Detector):
         }
         left = Counter(makers.values())
         for info, maker in makers.items():
-            if left[maker] > 1 or info not in alive or not self._is_kept(alive[info]):
+            if info not in alive or not self._is_kept(alive[info], alone=left[maker] == 1):
                 yield Observation(
                     Finding(
                         LEFT_OPEN,
@@ -64,9 +67,14 @@ class LoopLeftOpen(Detector):
                     )
                 )
 
-    def _is_kept(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def _is_kept(self, loop: asyncio.AbstractEventLoop, *, alone: bool) -> bool:
         """Whether the user's globals hold it; asyncio's own current loop is nobody's."""
-        return any(owner.own and not owner.hidden for owner in self.graph.owners(loop))
+        return any(
+            owner.own
+            and not owner.hidden
+            and (alone or any(is_a(one, threading.local) for one in owner.chain))
+            for owner in self.graph.owners(loop)
+        )
 
 
 def _made_by_user(info: LoopInfo) -> Frame | None:
