@@ -218,8 +218,7 @@ class Watch:
     def end_run(self, *, whole: bool = True) -> None:
         """Judge what is left when all has ended; again, where more has happened since.
 
-        Args:
-            whole: whether to collect all of the heap first, where a dead loop is still there.
+        Where a dead loop is still there, all of the heap is collected first; not if not `whole`.
         """
         self._ends += 1
         self.graph.collect(whole=whole)
