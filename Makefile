@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test demo bench soak corpus mutants lint types docs clean
+.PHONY: help test demo bench soak corpus downstream mutants lint types docs clean
 
 help:
 	@echo "make demo   the story, run for real: four revisions of one application"
@@ -11,6 +11,7 @@ help:
 	@echo "make bench  what it costs, as ratios measured side by side"
 	@echo "make soak   2,000 tasks through one child of a real Celery worker"
 	@echo "make corpus who finds the bugs of public reports: loopsafe, asyncio.run, debug mode, ..."
+	@echo "make downstream what an audit changes in public test suites; ARGS=httpx for one of them"
 	@echo "make mutants whether the tests notice a changed rule; ARGS=ls208 for one of them"
 	@echo "make lint | types | docs | clean"
 
@@ -45,6 +46,9 @@ soak: $(VENV)/ready
 
 corpus: $(VENV)/ready
 	@$(BIN)/python bench/corpus.py $(ARGS)
+
+downstream: $(VENV)/ready
+	@$(BIN)/python bench/downstream.py $(ARGS)
 
 mutants: $(VENV)/ready
 	@$(BIN)/python bench/mutants.py $(ARGS)

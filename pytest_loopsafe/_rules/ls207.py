@@ -35,7 +35,7 @@ from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._rules.ls207_evidence import Evidence, Lost, Verdict
 from pytest_loopsafe._rules.ls301 import pending_tasks
 from pytest_loopsafe._words.findings import Finding, Observation
-from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
 from pytest_loopsafe._words.naming import name_coroutine
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
@@ -84,6 +84,19 @@ class _Inbox:
     read: int = 0
 
 
+class _Now:
+    """In which loop code counts as running; sync code in the next after those that ended."""
+
+    def __init__(self, loops: LoopRegistry) -> None:
+        self._loops = loops
+        self.ended = 0
+
+    def __call__(self) -> tuple[int, str | None]:
+        loop = _cpython.get_running_loop()
+        number = self._loops.of(loop).number if loop is not None else self.ended + 1
+        return number, self._loops.pass_key
+
+
 class LostBackground(Detector):
     """LS207 at the end of the run."""
 
@@ -108,7 +121,7 @@ class LostBackground(Detector):
         )
         self._wrapped: weakref.WeakKeyDictionary[Any, CodeType] = weakref.WeakKeyDictionary()
         self._inboxes: dict[int, _Inbox] = {}
-        self._ended = 0
+        self._now = _Now(self.loops)
         self._reruns = Reruns(self._now)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
@@ -126,7 +139,7 @@ class LostBackground(Detector):
                 self._handed(sighting.primitive, sighting.loop, fills=False)
         elif isinstance(sighting, LoopEnding):
             info = self.loops.of(sighting.loop)
-            self._ended = max(self._ended, info.number)
+            self._now.ended = max(self._now.ended, info.number)
             self._note_tasks(sighting.loop, info)
             self._note_timers(sighting.loop, info)
         elif isinstance(sighting, RunEnded):
@@ -138,12 +151,6 @@ class LostBackground(Detector):
     def close(self) -> None:
         """No function need be followed any more."""
         self._reruns.stop()
-
-    def _now(self) -> tuple[int, str | None]:
-        """In which loop code counts as running; sync code in the next after those that ended."""
-        loop = _cpython.get_running_loop()
-        number = self.loops.of(loop).number if loop is not None else self._ended + 1
-        return number, self.loops.pass_key
 
     # -- what starts -----------------------------------------------------------------------
 

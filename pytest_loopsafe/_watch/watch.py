@@ -140,6 +140,7 @@ class Watch:
             Ledger(self.loops, self.graph.adapters) if after is None else after.ledger
         )
         self._detectors: list[Detector] = []  # until there is something to judge
+        self._judges: dict[type[Sighting], tuple[Detector, ...]] = {}
         self._elders: tuple[Detector, ...] = () if after is None else after._elders
         if after is not None:
             self.loops.turn()
@@ -214,10 +215,13 @@ class Watch:
         """Whether nothing but lines of the log has been seen since the last judging."""
         return self._is_quiet
 
-    def end_run(self) -> None:
-        """Judge what is left when all has ended; again, where more has happened since."""
+    def end_run(self, *, whole: bool = True) -> None:
+        """Judge what is left when all has ended; again, where more has happened since.
+
+        Where a dead loop is still there, all of the heap is collected first; not if not `whole`.
+        """
         self._ends += 1
-        self.graph.collect(whole=True)
+        self.graph.collect(whole=whole)
         self._rest(RunEnded())
 
     def _rest(self, end: Sighting) -> None:
@@ -334,9 +338,11 @@ class Watch:
             elif isinstance(sighting, LoopClosed):
                 self.loops.closed(sighting.loop)
             self.ledger.take(sighting)
-            for detector in tuple(self._detectors):
-                if type(sighting) in detector.judges:
-                    self._consult(detector, sighting)
+            kind = type(sighting)
+            if kind not in self._judges:
+                self._judges[kind] = tuple(one for one in self._detectors if kind in one.judges)
+            for detector in self._judges[kind]:
+                self._consult(detector, sighting)
 
     def _make_detectors(self) -> None:
         self._detectors = [kind(self.loops, self.graph, self.ledger) for kind in discover()]
@@ -358,6 +364,7 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
             if detector in self._detectors:
                 self._detectors.remove(detector)
+                self._judges = {}
                 detector.close()
             codes = ", ".join(rule.code for rule in detector.rules)
             self._faults.append(
