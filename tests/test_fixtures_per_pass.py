@@ -510,7 +510,7 @@ def test_what_lives_as_long_as_a_pass_is_safe_and_what_lives_longer_is_named(
     pytester: pytest.Pytester, mode: str, whose: str
 ) -> None:
     options = written(pytester, mode, KEPT)
-    wider = "asyncio_default_fixture_loop_scope=fixture-scope"
+    wider = "asyncio_default_fixture_loop_scope=module"
 
     result = pytester.runpytest_inprocess(*options, "-o", wider, "--loopsafe-json=found")
 

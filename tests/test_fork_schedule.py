@@ -260,7 +260,7 @@ def test_under_pytest(pytester: pytest.Pytester, capture: str) -> None:
         def test_unsafe(parents_loop):
             parents_loop.run_until_complete(asyncio.sleep(0))
 
-        @pytest.mark.multi_loop(2, schedule="fork")
+        @pytest.mark.multi_loop(2, schedule="fork", ok_without_loops=True)
         def test_captures(capsys):
             print("one")
             assert capsys.readouterr().out == "one\\n"

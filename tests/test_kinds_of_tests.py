@@ -51,19 +51,19 @@ RUN_OVER_LOOPS = """
         async def test_method(self, act):
             await act()
 
-        @marked
         @staticmethod
+        @marked
         async def test_static(act):
             await act()
 
-        @marked
         @classmethod
+        @marked
         async def test_of_the_class(cls, act):
             assert cls is TestClass
             await act()
 
-        @pytest.mark.multi_loop(2, fixtures="fresh")
         @classmethod
+        @pytest.mark.multi_loop(2, fixtures="fresh")
         async def test_of_the_class_fresh(cls, act):
             assert cls is TestClass
             await act()

@@ -143,17 +143,21 @@ class LoopedTests:
         from pytest_loopsafe._watch.canary import BlindError
         from pytest_loopsafe._watch.watch import standing_by
 
-        runs = verdicts.ExampleRuns()
+        telling: LoopRun | None = None
         used: list[int] = []
 
         def over_loops(*args: Any, **kwargs: Any) -> None:
             __tracebackhide__ = True
-            call = functools.partial(body, *args, **kwargs)
-            run = runs.latest = self._prepared(item, settings, call)
-            used.append(_executed(run))
+            nonlocal telling
+            run = self._prepared(item, settings, functools.partial(body, *args, **kwargs))
+            self._session.started(item, run)
+            try:
+                used.append(_executed(run))
+            finally:
+                telling = verdicts.telling(telling, run)
+                self._session.keep_only(item, telling)
 
         over_loops.__name__ = getattr(body, "__name__", "test")
-        self._session.started(item, runs)
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(BlindError):  # each example will say so
                 stack.enter_context(standing_by())

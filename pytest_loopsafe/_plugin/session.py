@@ -68,6 +68,10 @@ class LoopsafeSession:
             run.report.set_aside(functools.partial(self._baseline.knows, item.nodeid))
         self._current = item
 
+    def keep_only(self, item: pytest.Item, run: Any) -> None:
+        """Of a test's runs, forget all but one, which tells for them."""
+        item.stash[_RUNS] = [run]
+
     def last_word(self, text: str) -> None:
         """Tell all that was found so far: the process is about to end, and nobody else will."""
         item = self._current

@@ -27,36 +27,17 @@ def not_run(note: str) -> NotRun:
     return NotRun(LoopReport(lambda: Contents(notes=(note,))))
 
 
-class ExampleRuns:
-    """The runs of one hypothesis test, an example each, in the shape of one run.
+def telling(one: LoopRun | None, other: LoopRun) -> LoopRun:
+    """Of two runs of one test, each with another of hypothesis' examples, the one to report.
 
-    There can be hundreds, and most find what the first has found: the last one that found an error
-    stands for all, since hypothesis ends with the smallest example that fails. Else the last.
+    There can be hundreds, and most find what the first has found. The last that found an error
+    stands for all, since hypothesis ends with the smallest example that fails; else the last that
+    found anything, else the last.
     """
-
-    def __init__(self) -> None:
-        self._telling: LoopRun | None = None
-        self._latest: LoopRun | None = None
-
-    @property
-    def latest(self) -> LoopRun | None:
-        """The run of the last example."""
-        return self._latest
-
-    @latest.setter
-    def latest(self, run: LoopRun) -> None:
-        if self._latest is not None and self._latest.report.errors:
-            self._telling = self._latest
-        self._latest = run
-
-    @property
-    def report(self) -> LoopReport:
-        """The report that tells."""
-        if self._latest is None:
-            return LoopReport(Contents)
-        if self._telling is not None and not self._latest.report.errors:
-            return self._telling.report
-        return self._latest.report
+    if one is None:
+        return other
+    ranks = [(bool(run.report.errors), bool(run.report.findings)) for run in (one, other)]
+    return one if ranks[0] > ranks[1] else other
 
 
 _MEANT = f"If that is meant: @pytest.mark.{marker.NAME}(ok_without_loops=True)."
