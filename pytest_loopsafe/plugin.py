@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="with --loopsafe: also run every async test over N event loops.",
+        help="watch every test, and run each that makes an event loop N times, in N loops.",
     )
     group.addoption(
         "--loopsafe-json",
@@ -115,7 +115,7 @@ def pytest_report_header(config: pytest.Config) -> list[str] | None:
     if not config.getoption("loopsafe") and not config.getoption("loopsafe_loops"):
         return None
     loops = config.getoption("loopsafe_loops")
-    more = f", each async test over {loops} loops" if loops else ""
+    more = f", each that makes a loop over {loops} loops" if loops else ""
     from pytest_loopsafe._words.whose import TERRITORY  # only when it is used
 
     with TERRITORY.claimed(_claim(config)) as view:

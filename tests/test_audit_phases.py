@@ -1,4 +1,4 @@
-"""An audit watches from the first setup to the last teardown, and knows who made a loop."""
+"""An audit watches from a test's first setup to its last teardown, and knows who made a loop."""
 
 import json
 from typing import Any

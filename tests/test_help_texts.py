@@ -36,7 +36,9 @@ def test_help_shows_each_option(pytester: pytest.Pytester) -> None:
 
     assert "event-loop-affinity bugs (pytest-loopsafe)" in text
     assert "--loopsafe watch every test" in text
-    assert "--loopsafe-loops=N with --loopsafe: also run every async test over N" in text
+    assert "--loopsafe-loops=N watch every test, and run each that makes an event" in text
+        "--loopsafe-loops=N watch every test, and run each that makes an event loop N times" in text
+    )
     assert "--loopsafe-json=PATH write what was found" in text
     assert "--loopsafe-baseline=FILE what this file has is known" in text
     assert "--loopsafe-update-baseline write what is found" in text
@@ -62,7 +64,7 @@ def test_help_shows_each_ini_option_with_its_default(pytester: pytest.Pytester) 
         (("--loopsafe",), ["loopsafe: every test is watched", OWN_CODE]),
         (
             ("--loopsafe", "--loopsafe-loops=4"),
-            ["loopsafe: every test is watched, each async test over 4 loops", OWN_CODE],
+            ["loopsafe: every test is watched, each that makes a loop over 4 loops", OWN_CODE],
         ),
     ],
     ids=["plain", "audit", "audit over loops"],

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -167,7 +168,13 @@ class Audit:
         )
         watch.loops.maker = self.makers.now
         watch.loops.test = self.makers.begin(item).name
-        window = Window(watch, item.nodeid, over_loops=self._loops > 1)
+        schedule = None
+        if self._loops > 1:
+            from pytest_loopsafe._run import schedules  # only when it is used
+
+            wanted = replace(base, loops=self._loops, schedule="consecutive")
+            schedule = schedules.make(wanted, own_loops=True)
+        window = Window(watch, item.nodeid, schedule)
         window.open()
         self._session.started(item, Audited(window.report))
         self._window = self._latest = window

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
+from pytest_loopsafe._run.schedules import Schedule
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import Finding
 
@@ -26,14 +27,14 @@ class Window:
     Args:
         watch: does the watching.
         key: what stands for the test's code: all runs of it have the same.
-        over_loops: whether there may be several runs.
+        schedule: steers which ``id()`` the loops of several runs get; None for one run.
     """
 
-    def __init__(self, watch: Watch, key: str, *, over_loops: bool) -> None:
+    def __init__(self, watch: Watch, key: str, schedule: Schedule | None) -> None:
         self.watch = watch
         self.report = LoopReport(watch.contents)
         self._key = key
-        self._over_loops = over_loops
+        self._schedule = schedule
         self._armed = ExitStack()
         self._told: set[tuple[str, str]] = set()
 
@@ -43,14 +44,17 @@ class Window:
         Raises:
             BlindError: when the canary is not seen on this interpreter.
         """
-        self._armed.enter_context(self.watch.armed())
-        if self._over_loops:
+        patches = self._armed.enter_context(self.watch.armed())
+        if self._schedule is not None:
+            self._armed.enter_context(self._schedule.running(patches))
             self.watch.begin_pass(1, self._key)
         else:  # what is there before is looked at to be compared with what later runs make
             self.watch.loops.begin_pass(1, self._key)
 
     def next_run(self, number: int) -> None:
         """A run of the test has been torn down, and another is about to begin."""
+        if self._schedule is not None:
+            self._schedule.between()
         self.watch.end_pass()
         self.watch.begin_pass(number, self._key)
 
