@@ -10,6 +10,7 @@ import pytest
 import pytest_loopsafe
 
 kept: dict[str, Any] = {"all": [], "tasks": [], "some": collections.deque(maxlen=9)}
+kept.update({"by loop": {}, "loops": set()})
 
 
 def one_for_all() -> None:
@@ -20,6 +21,14 @@ def one_for_all() -> None:
 
 def one_for_each() -> None:
     kept["all"].append(asyncio.new_event_loop())
+
+
+async def by_loop() -> None:
+    kept["by loop"][asyncio.get_running_loop()] = object()
+
+
+async def every_loop() -> None:
+    kept["loops"].add(asyncio.get_running_loop())
 
 
 async def every_task() -> None:
@@ -35,6 +44,8 @@ async def last_tasks() -> None:
     [
         (one_for_all, set()),
         (one_for_each, {"LS304"}),
+        (by_loop, {"LS206"}),
+        (every_loop, {"LS206"}),
         (every_task, {"LS206"}),
         (last_tasks, set()),
     ],
