@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+
+import pytest
 
 import pytest_loopsafe
 
@@ -58,3 +60,38 @@ def test_one_that_is_left_and_replaced_is_only_left() -> None:
 
     report = pytest_loopsafe.run(body)
     assert [finding.code for finding in report.findings] == ["LS302"]
+
+
+def in_the_loop(generator: Any) -> Any:
+    async def step() -> Any:
+        return await anext(generator)
+
+    return step()
+
+
+@pytest.mark.parametrize("step", [in_the_loop, anext])
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_loop_that_is_closed_by_hand_has_to_close_it(
+    step: Callable[[Any], Any], closes: bool
+) -> None:
+    """``run_until_complete(anext(generator))`` begins it where no loop runs: none knows of it."""
+
+    def call() -> Any:
+        kept = events()
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(step(kept))
+        finally:
+            if closes:
+                loop.run_until_complete(kept.aclose())
+            loop.close()
+            left.append(kept)
+
+    left: list[Any] = []
+    report = pytest_loopsafe.run(call)
+
+    assert report.results == (0, 0, 0)
+    found = [(one.code, one.message.partition("; ")[2]) for one in report.findings]
+    assert [one for one in found if one[0] != "LS206"] == [
+        ("LS302", "loop 1 was closed without it")
+    ] * (not closes)

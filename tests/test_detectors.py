@@ -401,6 +401,22 @@ def test_every_rule_has_a_case() -> None:
     assert here | corpus | {"LS401", "LS402"} == {rule.code for rule in detectors.rules()}
 
 
+futures: dict[str, Any] = {}
+
+
+def test_what_is_awaited_through_shield_is_its_owners() -> None:
+    async def body() -> None:
+        if not futures:
+            futures["it"] = asyncio.get_running_loop().create_future()
+            return
+        await asyncio.shield(futures["it"])
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert [(one.code, one.owner) for one in report.errors] == [
+        ("LS101", f"{__name__}.futures['it']")
+    ]
+
+
 # -- loop-safe code of the same shapes -------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ threads = concurrent.futures.ThreadPoolExecutor(2)
 together = threading.Barrier(2)
 own = threading.local()
 kept: dict[str, Any] = {"all": [], "tasks": [], "some": collections.deque(maxlen=9)}
+kept.update({"by loop": {}, "loops": set()})
 
 
 def one_for_all() -> None:
@@ -37,6 +38,14 @@ def one_for_each_thread() -> None:
 
 def one_for_each() -> None:
     kept["all"].append(asyncio.new_event_loop())
+
+
+async def by_loop() -> None:
+    kept["by loop"][asyncio.get_running_loop()] = object()
+
+
+async def every_loop() -> None:
+    kept["loops"].add(asyncio.get_running_loop())
 
 
 async def every_task() -> None:
@@ -62,6 +71,8 @@ def made() -> Iterator[Any]:
         (one_for_all, set()),
         (one_for_each_thread, set()),
         (one_for_each, {"LS304"}),
+        (by_loop, {"LS206"}),
+        (every_loop, {"LS206"}),
         (every_task, {"LS206"}),
         (last_tasks, set()),
     ],

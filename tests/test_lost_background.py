@@ -255,6 +255,36 @@ def timer_that_sets_itself() -> Body:
     return body
 
 
+class Horn:
+    cooling = warned = False
+
+    def blow(self) -> None:
+        if not self.cooling:
+            self.cooling = True
+            asyncio.get_running_loop().call_later(60, self.cooled)
+
+    def cooled(self) -> None:
+        self.cooling = False
+
+    def ask(self) -> None:
+        if not self.warned:
+            self.warned = True
+            asyncio.get_running_loop().call_later(60, self.warn)
+
+    def warn(self) -> None:
+        print("too loud")
+
+
+horn = Horn()
+
+
+def timer_that_takes_back_its_flag() -> Body:
+    async def body() -> None:
+        horn.blow()
+
+    return body
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -262,6 +292,7 @@ def timer_that_sets_itself() -> Body:
         beside_one_that_comes_back,
         stopped_in_order_and_kept,
         timer_that_sets_itself,
+        timer_that_takes_back_its_flag,
     ],
 )
 def test_it_is_lost_too(make: Callable[[], Body]) -> None:
@@ -374,6 +405,13 @@ def worker_of_all_passes() -> Body:
     return body  # type: ignore[return-value]
 
 
+def timer_that_warns_once() -> Body:
+    async def body() -> None:
+        horn.ask()
+
+    return body
+
+
 def long_timer() -> Body:
     passes = itertools.count()
 
@@ -394,6 +432,7 @@ def long_timer() -> Body:
         first_of_many_is_remembered,
         worker_of_all_passes,
         long_timer,
+        timer_that_warns_once,
     ],
 )
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled", "persistent"])

@@ -143,6 +143,16 @@ def test_a_context_variable() -> None:
     assert found == [f"{__name__}.current.get().inner"]
 
 
+def test_a_context_variables_default() -> None:
+    target = Target()
+    with_default = contextvars.ContextVar("with_default", default=target)
+    Box.shared = with_default  # type: ignore[attr-defined]
+    try:
+        assert owners(target) == [f"{__name__}.Box.shared.get()"]
+    finally:
+        del Box.shared  # type: ignore[attr-defined]
+
+
 def test_a_thread() -> None:
     target, started, end = Target(), threading.Event(), threading.Event()
 

@@ -36,6 +36,7 @@ from pytest_loopsafe._cpython.futures import (
     future_loop,
     future_parts,
     is_gathering,
+    shielded_by,
 )
 from pytest_loopsafe._cpython.handles import (
     due_timers,
@@ -160,6 +161,7 @@ __all__ = [
     "running",
     "runs_plainly",
     "set_running_loop",
+    "shielded_by",
     "shows_connections",
     "shows_kind",
     "source_traceback",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
 from pytest_loopsafe._cpython.topic import TRIAL, Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
@@ -61,6 +62,23 @@ def _content(cell: Any) -> Any:
         return None
 
 
+def shielded_by(future: Any) -> Any:
+    """The future that ``shield()`` has made this one for; None for any other.
+
+    Nobody but who awaits it holds what ``shield`` returns; the one within is somebody's.
+    """
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if type(callback) is FunctionType and any(one is callback.__code__ for one in _OF_SHIELD):
+            names, cells = callback.__code__.co_freevars, callback.__closure__ or ()
+            named = zip(names, cells, strict=True)
+            return next((_content(one) for name, one in named if name == "inner"), None)
+    return None
+
+
+_OF_SHIELD: tuple[object, ...] = cast(Any, asyncio.shield).__code__.co_consts
+"""Among them the codes of its callbacks."""
+
+
 def future_parts(future: Any) -> Iterator[tuple[Any, str]]:
     """What a future holds, each with the attribute that leads to it."""
     yield future.get_loop(), "._loop"
@@ -104,6 +122,16 @@ def _tells_waiters() -> bool:
         return seen and all(one.done() for one in outer)
 
 
+def _shows_shielded() -> bool:
+    with trial_loop() as loop:
+        inner = loop.create_future()
+        outer = asyncio.shield(inner)
+        seen = shielded_by(outer) is inner and shielded_by(inner) is None
+        inner.set_result(None)
+        loop.settle()
+        return seen and outer.done()
+
+
 def _shows_parts() -> bool:
     with trial_loop() as loop:
         future, value = loop.create_future(), object()
@@ -134,6 +162,7 @@ def _knows_gather() -> bool:
 TOPICS = (
     Topic("which loop a future belongs to", ("LS101", "LS106", "LS108", "LS201"), _tells_loops),
     Topic("who waits for a task", ("LS203",), _tells_waiters),
+    Topic("what shield() was given", (), _shows_shielded),
     Topic("what a future holds", (), _shows_parts),
     Topic("what gather() returns", (), _knows_gather),
 )

@@ -39,6 +39,9 @@ _LONGEST_KEY = 40
 _UNSEEN = 5
 """A hop that the user sees leads over at most so many objects (a thread-local's are three)."""
 
+UNNAMED = "gc.get_referents("
+"""Where a path has this, it leads through what has no name."""
+
 NameLoop = Callable[[Any], str | None]
 """Tells the name of a loop, or of the loop whose ``id()`` a number is; None for anything else."""
 
@@ -84,7 +87,7 @@ def _suffix(parent: Any, child: Any, name_loop: NameLoop) -> str | None:
 def _as_referent(parent: Any, child: Any, before: str) -> str:
     for index, referent in enumerate(gc.get_referents(parent)):
         if referent is child:
-            return f"gc.get_referents({before})[{index}]"
+            return f"{UNNAMED}{before})[{index}]"
     return f"{before}.<{type(child).__qualname__}>"
 
 
@@ -141,6 +144,8 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
         yield from ((parent.__self__, ".__self__"), (parent.__func__, ".__func__"))
     elif is_a(parent, LRU_CACHE):
         yield from _of_cache(parent, name_loop)
+    elif is_a(parent, contextvars.ContextVar):
+        yield from ((one, ".get()") for one in gc.get_referents(parent))  # its default
     elif is_a(parent, contextvars.Context):
         yield from ((value, f"[{_variable(var)}]") for var, value in parent.items())
     elif is_a(parent, GeneratorType | CoroutineType | AsyncGeneratorType):

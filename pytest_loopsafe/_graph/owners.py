@@ -44,6 +44,7 @@ from pytest_loopsafe._graph.roots import (
     users_roots,
 )
 from pytest_loopsafe._graph.threads import by_thread_name, held_by_threads, thread_locals
+from pytest_loopsafe._words.findings import without_entry
 from pytest_loopsafe._words.stacks import is_library, is_own, local_variables, module_file
 
 _MAX_OWNERS = 8
@@ -80,7 +81,7 @@ class Owner:
     @property
     def place(self) -> str:
         """The path without what differs from loop to loop: keys and indexes."""
-        return self.path.partition("[")[0]
+        return self.root if links.UNNAMED in self.path else without_entry(self.path)
 
 
 @dataclass(frozen=True)

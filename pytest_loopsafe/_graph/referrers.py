@@ -107,12 +107,12 @@ class Referrers:
         found: list[tuple[Any, int]] = []
         for index in indexes:
             key = id(things[index])
-            if key in self._read:
-                found += [(one, index) for one in self._read[key]]
-            else:
-                found += [
-                    (self._walked[position], index) for position in self._holders.get(key, ())
-                ]
+            answers = self._read.get(key, ())
+            found += [(one, index) for one in answers]
+            # What is frozen is not found by a reading, but the walk may have met it.
+            read_already = set(map(id, answers)) | ignored if answers else ()
+            met = [self._walked[position] for position in self._holders.get(key, ())]
+            found += [(one, index) for one in met if id(one) not in read_already]
         return found
 
     @property

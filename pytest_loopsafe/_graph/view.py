@@ -28,8 +28,6 @@ from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
 
-_UNNAMED = "gc.get_referents("
-
 _LOOKED_AT = 2
 _MOST_LOOKED_AT = 50
 """So much of what a dead loop has left is looked for in the user's globals."""
@@ -126,8 +124,8 @@ class Graph:
         for thing in things:
             if gc.is_tracked(thing):
                 for owner in self.owners(thing, ignore=(things,)):
-                    path = None if owner.hidden else self.readable(owner)
-                    if path is not None and _UNNAMED not in path:
+                    path = None if owner.hidden else self.named(owner)
+                    if path is not None:
                         return path
         return None
 
@@ -150,6 +148,11 @@ class Graph:
                 self._remedies[path] = adapter.remedy
                 return path
         return owner.path
+
+    def named(self, owner: Owner) -> str | None:
+        """The same, or None where it leads through what has no name."""
+        path = self.readable(owner)
+        return None if links.UNNAMED in path else path
 
     def remedy_at(self, path: str) -> str:
         """What is advised for a subject, and by the library of a client; empty where nothing is."""

@@ -8,12 +8,16 @@ other for that slot.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._cpython import namespace_of
+from pytest_loopsafe._graph.roots import modules
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._ledger.makers import filled_by, filled_if_empty_by
 from pytest_loopsafe._ledger.records import Batch, Maker, Record
+from pytest_loopsafe._words.stacks import module_file
 
 _NAMES = re.compile(r"\w+")
 
@@ -24,12 +28,14 @@ class Rivalry:
 
     Attributes:
         winner: the one that somebody holds, or that was closed in order.
-        place: where it is held, or what that is called.
+        place: where it is held, or was before it was closed, or what that is called.
+        path: the same as Python that leads there; None where that is not known.
         lost: those that nobody holds and nobody closed.
     """
 
     winner: Record
     place: str
+    path: str | None
     lost: tuple[Record, ...]
 
 
@@ -48,6 +54,7 @@ def _among_clients(batch: Batch, graph: Graph) -> Rivalry | None:
         )
 
     winner, place = None, None
+    wanted: tuple[Maker, ...] = ()
     for record in reversed(batch.records):
         resource = record.ref()
         owners = graph.owners(resource) if resource is not None else ()
@@ -61,10 +68,11 @@ def _among_clients(batch: Batch, graph: Graph) -> Rivalry | None:
         # Nothing of the others is left. Of uvloop's connections nothing is seen.
         lost = [one for one in lost if one.left_open or not _cpython.shows_kind(batch.loop.kind)]
         closed = [one for one in batch.records if is_closed(one)]
-        if lost and closed and any(map(filled_by, closed[0].makers)):
+        fillers = tuple(filter(filled_by, closed[0].makers)) if closed else ()
+        if lost and fillers:
             # Some were closed and are gone, others are lost: they were for one and the same place.
-            winner, place = closed[0], "one place"
-    return Rivalry(winner, place, tuple(lost)) if winner is not None and place else None
+            winner, wanted = closed[0], fillers
+    return _rivalry(winner, place, wanted, lost, graph)
 
 
 def _among_connections(batch: Batch, graph: Graph) -> Rivalry | None:
@@ -75,7 +83,7 @@ def _among_connections(batch: Batch, graph: Graph) -> Rivalry | None:
     """
     rivals = [one for one in batch.records if not one.by_client]
     unheld: list[Record] = []
-    winner, place = None, ""
+    winner, place = None, None
     wanted: tuple[Maker, ...] = ()
     for record in rivals:
         thing = record.ref()
@@ -95,11 +103,43 @@ def _among_connections(batch: Batch, graph: Graph) -> Rivalry | None:
             lookers = tuple(one for one in record.makers if filled_if_empty_by(one))
             if lookers and not record.left_open:
                 winner, wanted = record, lookers
-                place = " or ".join(sorted({name for one in lookers for name in filled_by(one)}))
     calls = {one.key: one.call for one in wanted}
     lost = tuple(
         record
         for record in unheld
         if any(calls.get(one.key, one.call) != one.call for one in record.makers)
     )
-    return Rivalry(winner, place, lost) if winner is not None else None
+    return _rivalry(winner, place, wanted, lost, graph)
+
+
+def _rivalry(
+    winner: Record | None,
+    path: str | None,
+    fillers: tuple[Maker, ...],
+    lost: Sequence[Record],
+    graph: Graph,
+) -> Rivalry | None:
+    if winner is None:
+        return None
+    path = path or _filled(winner, fillers, graph)
+    names = sorted({name for one in fillers for name in filled_by(one)})
+    return Rivalry(winner, path or " or ".join(names), path, tuple(lost))
+
+
+def _filled(record: Record, makers: tuple[Maker, ...], graph: Graph) -> str | None:
+    """What these have filled, and is empty by now: a variable of a module, an attribute.
+
+    Of several names any may be the one: then the object that has them.
+    """
+    names = sorted({name for one in makers for name in filled_by(one)})
+    only = names[0] if len(names) == 1 else None
+    users = [user for ref in record.users if (user := ref()) is not None]
+    bearer = next((one for one in users if any(id(one) == two.bearer for two in makers)), None)
+    path = graph.path((bearer,)) if bearer is not None else None
+    if path is not None:
+        return f"{path}.{only}" if only else path
+    files = {one.code.co_filename for one in makers}
+    for module, namespace in modules():
+        if only and module_file(module) in files and only in namespace_of(namespace):
+            return f"{module}.{only}"
+    return None

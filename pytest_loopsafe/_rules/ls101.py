@@ -75,7 +75,7 @@ class CrossLoopAwait(Detector):
         assert isinstance(sighting, ForeignAwait)
         loop, home = self.loops.of(sighting.loop), self.loops.of(sighting.home)
         state = state_of(sighting.home)
-        subject = name_future(sighting.future)
+        subject, inner = name_future(sighting.future), _cpython.shielded_by(sighting.future)
         if sighting.task is None:
             message = f"{subject} of {name_loop(home, state)} was handed to {name_loop(loop)}"
             title = f"handed to {loop}"
@@ -99,6 +99,6 @@ class CrossLoopAwait(Detector):
             ),
             sighting.error,
             sighting.way,
-            about=(sighting.future,),
+            about=(sighting.future,) if inner is None else (inner, sighting.future),
             users=users_of(sighting.task.get_coro()) if sighting.task is not None else None,
         )

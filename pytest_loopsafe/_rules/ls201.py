@@ -110,7 +110,7 @@ class StaleResource(Detector):
                 loop_births(info, user),
                 STALE.remedy,
                 home_state="closed",
-                owner=self.graph.readable(owner),
+                owner=self.graph.named(owner),
             ),
             identity=owner.place,
         )

@@ -56,8 +56,8 @@ class RebindRace(Detector):
             Finding(
                 RACE,
                 f"{batch.built} {batch.kind or 'connections'} were {made} at once in {batch.loop} "
-                f"for {found.place}: {len(lost)} of them {are} lost, and nobody closed {them}"
-                f"{which}",
+                f"for {found.place}: {len(lost)} of them {are} lost, and nobody "
+                f"closed {them}{which}",
                 batch.loop,
                 None,
                 (
@@ -66,6 +66,6 @@ class RebindRace(Detector):
                     *loop_births(batch.loop),
                 ),
                 RACE.remedy,
-                owner=found.place,
+                owner=found.path,
             )
         )

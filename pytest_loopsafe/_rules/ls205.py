@@ -59,6 +59,6 @@ class RebindChurn(Detector):
                         *loop_births(batch.loop),
                     ),
                     CHURN.remedy,
-                    owner=found.place,
+                    owner=found.path,
                 )
             )

@@ -69,7 +69,7 @@ class LoopRetention(Detector):
                     loop_births(*(one for one, _ in entries)),
                     RETAINED.remedy,
                     home_state="closed",
-                    owner=owner.path,
+                    owner=self.graph.named(owner),
                 ),
                 identity=place,
             )

@@ -229,15 +229,12 @@ class LostBackground(Detector):
                 )
 
     def _note_timers(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
-        """Those that set themselves again: others are left behind by many, and not missed."""
+        """Those of the user's code; whether one that is to go off once is missed, is told later."""
         for handle in _cpython.due_timers(loop):
             code = called_code(_cpython.timer_callback(handle))
             starts = self._starts.get(id(code)) if code is not None else None
-            if (
-                starts is not None
-                and not is_library(starts.code.co_filename)
-                and not _SETS_TIMERS.isdisjoint(starts.code.co_names)
-            ):
+            if starts is not None and not is_library(starts.code.co_filename):
+                once = _SETS_TIMERS.isdisjoint(starts.code.co_names)
                 who = f"a timer that was to call {starts.code.co_qualname}()"
                 around = Surroundings((starts.code,))
                 self._note(
@@ -249,7 +246,7 @@ class LostBackground(Detector):
                         starts.frames,
                         starts.chain,
                         around=around,
-                        kind="timer",
+                        kind="once" if once else "timer",
                     ),
                 )
 

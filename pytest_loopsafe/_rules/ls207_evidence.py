@@ -54,7 +54,8 @@ class Lost:
         task: itself.
         bearer: the object that it worked for.
         around: what it had to do with.
-        kind: ``pending``, ``cancelled`` by the code itself, or a ``timer``.
+        kind: ``pending``, ``cancelled`` by the code itself, a ``timer`` that sets itself again, or
+            one that is to go off ``once``.
     """
 
     who: str
@@ -102,17 +103,20 @@ class Evidence:
             return self._of_kept(choosing[:1], task, lost) if not ran else None
         skipped = chain if ran is None else chain[:ran]
         cache = guards.cache_of(skipped)
-        if cache is not None:
+        if cache is not None and lost.kind != "once":
             return Verdict(Severity.ERROR, cache)
         owners = self._owners(task, lost)
         is_barred = False
         for starter in choosing:
             for guard in self._guards(starter, lost):
-                is_its = guard.is_flag or is_linked(guard, starter, lost.around, owners)
+                signs = (guard.is_flag, is_linked(guard, starter, lost.around, owners))
+                # Many timers are left behind and not missed: but for one that takes back the flag.
+                is_its = all(signs) if lost.kind == "once" else any(signs)
                 if guard.is_set and is_its:
                     return Verdict(Severity.ERROR, guard.path)
                 is_barred = True  # by what stands for itself, or by nothing to do
-        if lost.kind == "timer" or (is_library(lost.code.co_filename) and not owners):
+        is_timer = lost.kind in ("timer", "once")
+        if is_timer or (is_library(lost.code.co_filename) and not owners):
             return None
         if is_barred:
             return Verdict(Severity.WARNING)

@@ -10,12 +10,13 @@ once, and says nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from types import CodeType
-from typing import Any
+from types import AsyncGeneratorType, CodeType
+from typing import Any, Literal
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
@@ -43,13 +44,32 @@ RULE = Rule(
 )
 
 
+Fate = Literal["collected", "closed", "forgotten"]
+
+
 @dataclass(frozen=True)
 class AsyncgenLeft(Sighting):
-    """A started, unfinished async generator: collected, or still there at the loop's end."""
+    """A started, unfinished async generator, and what became of it.
+
+    It was collected; the loop closed it at its end; or the loop was closed without it.
+    """
 
     loop: asyncio.AbstractEventLoop
     generator: Any
-    collected: bool
+    fate: Fate
+
+
+async def _none() -> AsyncGenerator[None]:
+    yield
+
+
+_STEP = type(anext(_none()))
+"""What ``anext(generator)`` is: one step of it."""
+
+
+def is_generator(thing: Any) -> bool:
+    """Whether an object is an async generator."""
+    return type(thing) is AsyncGeneratorType
 
 
 class AsyncgenProbe:
@@ -78,7 +98,7 @@ class AsyncgenProbe:
         def build_finalizer(original: Callable[..., Any]) -> Callable[..., Any]:
             def _asyncgen_finalizer_hook(self: Any, agen: Any) -> Any:
                 if not is_library(agen.ag_code.co_filename) or id(agen) in of_user:
-                    emit(AsyncgenLeft(self, agen, collected=True))
+                    emit(AsyncgenLeft(self, agen, "collected"))
                 return original(self, agen)
 
             return _asyncgen_finalizer_hook
@@ -87,25 +107,54 @@ class AsyncgenProbe:
             def shutdown_asyncgens(self: Any) -> Any:
                 for generator in _cpython.open_asyncgens(self):
                     if id(generator) in of_user:
-                        emit(AsyncgenLeft(self, generator, collected=False))
+                        emit(AsyncgenLeft(self, generator, "closed"))
                 return original(self)
 
             return shutdown_asyncgens
 
+        def build_close(original: Callable[..., Any]) -> Callable[..., Any]:
+            def close(self: Any) -> Any:
+                if not self.is_closed():
+                    for generator in [*_cpython.open_asyncgens(self), *stepped.pop(self, ())]:
+                        if id(generator) in of_user:
+                            of_user.discard(id(generator))
+                            emit(AsyncgenLeft(self, generator, "forgotten"))
+                return original(self)
+
+            return close
+
+        # ``run_until_complete(anext(generator))``: begun where no loop runs, no loop is told of it.
+        stepped: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+
+        def build_run(original: Callable[..., Any]) -> Callable[..., Any]:
+            def run_until_complete(self: Any, future: Any) -> Any:
+                __tracebackhide__ = True
+                if type(future) is _STEP:
+                    generator = next(one for one in gc.get_referents(future) if is_generator(one))
+                    if not is_library(generator.ag_code.co_filename):
+                        of_user.add(id(generator))
+                        stepped.setdefault(self, weakref.WeakSet()).add(generator)
+                return original(self, future)
+
+            return run_until_complete
+
         patches.replace(*_cpython.FIRST_ITERATION, build_first)
         patches.replace(*_cpython.FINALIZER, build_finalizer)
         patches.replace(_cpython.BaseEventLoop, "shutdown_asyncgens", build_shutdown)
+        patches.replace(_cpython.BaseEventLoop, "close", build_close)
+        patches.replace(_cpython.BaseEventLoop, "run_until_complete", build_run)
 
 
 @dataclass(frozen=True)
 class _Left:
-    """One that its loop closed at its end."""
+    """One that was there when its loop ended."""
 
     ref: weakref.ref[Any]
     name: str
     code: CodeType
     info: LoopInfo
     frames: tuple[Frame, ...]
+    fate: Fate
 
 
 class AsyncgenLeftOpen(Detector):
@@ -132,7 +181,9 @@ class AsyncgenLeftOpen(Detector):
             left, self._left = self._left, []
             for one in left:
                 if not self._is_in_own_slot(one):
-                    yield self._found(one, f"{one.info} closed it at its end")
+                    at_end = one.fate == "closed"
+                    did = "closed it at its end" if at_end else "was closed without it"
+                    yield self._found(one, f"{one.info} {did}")
         elif isinstance(sighting, RunEnded):
             yield from self._stale()
 
@@ -143,8 +194,8 @@ class AsyncgenLeftOpen(Detector):
             return
         frames = describe_frames(suspended_frames(generator)[0])
         info, name = self.loops.of(loop), generator.__qualname__
-        one = _Left(weakref.ref(generator), name, code, info, frames)
-        if sighting.collected:
+        one = _Left(weakref.ref(generator), name, code, info, frames, sighting.fate)
+        if sighting.fate == "collected":
             yield self._found(one, "the collector found it")
         elif not in_weak_slot(generator, loop):
             self._left.append(one)
@@ -168,6 +219,7 @@ class AsyncgenLeftOpen(Detector):
                 (Stack("it was suspended here", one.frames), *loop_births(one.info)),
                 RULE.remedy,
             ),
+            about=() if (generator := one.ref()) is None else (generator,),
             identity=one.code,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +13,13 @@ from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack
 from pytest_loopsafe._words.ways import Fate, Way
+
+_ENTRY = re.compile(r"\[|\.<(?:key|element) ")
+
+
+def without_entry(path: str) -> str:
+    """A path up to the first container on it: indexes, keys and elements differ between loops."""
+    return _ENTRY.split(path, maxsplit=1)[0]
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ class Finding:
         and the place.
         """
         if self.owner is not None:
-            return self.owner.partition("[")[0]
+            return without_entry(self.owner)
         site = self.site
         return f"{self.code} {site}" if site is not None else f"{self.code} {self.message}"
 
