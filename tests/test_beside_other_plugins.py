@@ -366,7 +366,8 @@ def test_loop_factories_and_policies_decide_which_loop_it_is(pytester: pytest.Py
         """
     )
 
-    result = pytester.runpytest_inprocess("--asyncio-mode=strict")
+    deprecated = "ignore:Overriding the:pytest.PytestDeprecationWarning"
+    result = pytester.runpytest_inprocess("--asyncio-mode=strict", "-W", deprecated)
 
     result.assert_outcomes(passed=4, failed=2)
     result.stdout.fnmatch_lines(["*loop_factory=* is not allowed where a fixture or a parameter*"])

@@ -209,6 +209,7 @@ def test_what_cannot_be_run_over_loops_fails_alone(pytester: pytest.Pytester) ->
 HYPOTHESIS = """
     import asyncio
     import pytest
+    import pytest_asyncio
     from hypothesis import HealthCheck, Phase, given, settings, strategies
 
     few = settings(
@@ -224,7 +225,7 @@ HYPOTHESIS = """
         assert loop not in [one for _, one in loops]
         loops.append((number, loop))
 
-    @pytest.fixture
+    @pytest_asyncio.fixture
     async def made_in():
         return asyncio.get_running_loop()
 
