@@ -70,9 +70,10 @@ def thawed() -> Iterator[None]:
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults.
 
-    langsmith's plugin (langgraph brings it) takes a second to load, and pydantic with it.
+    langsmith's plugin (langgraph brings it) takes a second to load, and pydantic with it;
+    hypothesis' is for the tests of it.
     """
-    options = ["-p no:langsmith_plugin"]
+    options = ["-p no:langsmith_plugin", "-p no:hypothesispytest"]
     if find_spec("pytest_asyncio") is not None:
         options.append("-o asyncio_default_fixture_loop_scope=function")
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(options))

@@ -294,7 +294,7 @@ def test_hypothesis_has_each_example_run_over_the_loops(
     pytester.makepyfile(test_shop=HYPOTHESIS)
     pytester.makeini("[pytest]\nloopsafe_ignore = LS206")
 
-    result = pytester.runpytest_inprocess(f"--asyncio-mode={mode}")
+    result = pytester.runpytest_inprocess("-p", "hypothesispytest", f"--asyncio-mode={mode}")
 
     result.assert_outcomes(passed=5, failed=2)
     result.stdout.fnmatch_lines(
