@@ -37,8 +37,6 @@ def test_help_shows_each_option(pytester: pytest.Pytester) -> None:
     assert "event-loop-affinity bugs (pytest-loopsafe)" in text
     assert "--loopsafe watch every test" in text
     assert "--loopsafe-loops=N watch every test, and run each that makes an event" in text
-        "--loopsafe-loops=N watch every test, and run each that makes an event loop N times" in text
-    )
     assert "--loopsafe-json=PATH write what was found" in text
     assert "--loopsafe-baseline=FILE what this file has is known" in text
     assert "--loopsafe-update-baseline write what is found" in text
