@@ -39,7 +39,8 @@ def write(
 ) -> str | None:
     """Write the file; what is wrong, where that cannot be done."""
     try:
-        text = json.dumps({"version": 1, "tests": tests, "audit": audit}, indent=1) + "\n"
+        counts = {"audit": audit} if audit is not None else {}
+        text = json.dumps({"version": 1, "tests": tests, **counts}, indent=1) + "\n"
         descriptor = _opened(path)
         try:
             _write_all(descriptor, text.encode())

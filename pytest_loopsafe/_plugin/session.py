@@ -124,6 +124,12 @@ class LoopsafeSession:
         outcome = told.get("outcome", "passed")
         if report is not None and (when != "teardown" or report.failed):
             outcome = report.outcome
+        if when == "teardown" and told and outcome == told["outcome"]:
+            reports = self.reports_of(item)
+            loops = sum(len(one.loops) for one in reports)
+            findings = sum(len(one.findings) for one in reports)
+            if (loops, findings) == (told["loops"], len(told["findings"])):
+                return None  # most tests: to compare all would cost each of them
         data = self.data_of(item, outcome)
         if when != "teardown":
             return data
