@@ -519,6 +519,14 @@ async def put_unasked(queue: Any) -> None:
     queue.get_nowait()
 
 
+async def joined_when_all_is_done(queue: Any) -> None:
+    fill(queue)
+    while queue.qsize():
+        queue.get_nowait()
+        queue.task_done()
+    await queue.join()
+
+
 def fill(queue: Any) -> None:
     queue.put_nowait(None)
     queue.put_nowait(None)
@@ -556,6 +564,7 @@ ASKED: tuple[tuple[Body, Callable[[], Any], bool], ...] = (
     (as_many_as_there_is_room_for, LIMITED, False),
     (put_unasked, LIMITED, True),
     (put_unasked, asyncio.Queue, False),
+    (joined_when_all_is_done, asyncio.Queue, False),
 )
 
 

@@ -178,9 +178,12 @@ def would_wait(primitive: Any, method: str) -> bool:
 
 
 def may_wait(primitive: Any, method: str) -> bool:
-    """Whether a use that need not wait now might have had to, whatever else has happened."""
+    """Whether a use that need not wait now might have had to, whatever else has happened.
+
+    Not to join a queue of which all is done: by whom else it is read, that counts.
+    """
     limited: int = fields(primitive).get("_maxsize", 0)
-    return _is(primitive, asyncio.Queue) and (method != "put" or limited > 0)
+    return _is(primitive, asyncio.Queue) and (method == "get" or (method == "put" and limited > 0))
 
 
 def is_set(event: Any) -> bool:

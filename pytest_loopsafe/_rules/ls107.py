@@ -26,9 +26,9 @@ lock (then the next to take it has to wait, and counts by that).
 
 A queue counts where it is read, or filled up to a limit, without having been asked in the same step
 of the same task. ``put`` on a queue without a limit never waits, nor do ``put_nowait`` and
-``release``. A barrier and a condition count where they are waited for. An Event counts where it had
-to be waited for, or where its state was changed in that loop before: set once for good, or set
-again when it is set already, it is a plain flag.
+``release``, and ``join`` only where something is unfinished. A barrier and a condition count where
+they are waited for. An Event counts where it had to be waited for, or where its state was changed
+in that loop before: set once for good, or set again when it is set already, it is a plain flag.
 
 Whether code that asked first listened to the answer is judged at rest, from its bytecode
 (`pytest_loopsafe._words.answers`).
