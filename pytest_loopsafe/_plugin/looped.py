@@ -244,13 +244,3 @@ def _called_again(
         body = body.__func__.__get__(instance)
     values = {**call.keywords, **{name: item.funcargs[name] for name in names}}
     return functools.partial(body, *call.args, **values)
-
-
-def async_fixture(item: pytest.Item) -> str | None:
-    """The name of an async fixture that a test would get, or None."""
-    info = getattr(item, "_fixtureinfo", None)  # there is no public way to a fixture's function
-    for name, definitions in getattr(info, "name2fixturedefs", {}).items():
-        function = definitions[-1].func if definitions else None
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            return str(name)
-    return None
