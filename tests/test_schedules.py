@@ -4,11 +4,13 @@ import asyncio
 import functools
 import gc
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._run import addresses
 
 
 async def own_id() -> int:
@@ -254,3 +256,21 @@ def test_arguments_are_passed_on() -> None:
     report = pytest_loopsafe.run(body, 1, 2, loops=1, extra=3)
     assert report.results == (((1, 2), {"extra": 3}),)
     assert pytest_loopsafe.run(functools.partial(body, 4), loops=1).results == (((4,), {}),)
+
+
+def test_a_loop_that_another_thread_makes_meanwhile_is_left_to_luck() -> None:
+    """One place at a time is held for a loop; who makes another does not wait, nor disturb it."""
+    steering = addresses.Steering(addresses.always, passes=2)
+    made = [steering.make(asyncio.new_event_loop)]
+
+    def beside_another() -> asyncio.AbstractEventLoop:
+        thread = threading.Thread(target=lambda: made.append(steering.make(asyncio.new_event_loop)))
+        thread.start()
+        thread.join()
+        return asyncio.new_event_loop()
+
+    made.append(steering.make(beside_another))
+    assert [birth.wanted for birth in steering.births] == [True]
+    for loop in made:
+        loop.close()
+    assert len(made) == 3

@@ -11,6 +11,9 @@ CPython's allocator places it.
 
 A plan is for passes, not for loops: in one pass the code may make several, and what it does in that
 pass is compared with what it does in others.
+
+One loop at a time: what another thread makes while a place is being held for one is left to luck.
+Rejected: to have it wait, for who makes the first may wait for the other.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ import asyncio
 import functools
 import gc
 import sys
+import threading
 import weakref
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +70,18 @@ class Steering:
         self._previous: Callable[[], Any] = lambda: None
         self._blocks = _Blocks()
         self._owed = False
+        self._aiming = threading.RLock()
         self.births: list[Birth] = []
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other thread makes a loop now, nor will in this block."""
+        alone = self._aiming.acquire(blocking=False)
+        try:
+            yield alone
+        finally:
+            if alone:
+                self._aiming.release()
 
     def next_pass(self) -> None:
         """The pass that went on has ended, and with it its last loop.
@@ -76,15 +92,21 @@ class Steering:
         self._owed = bool(last) and all(one.wanted and not one.recycled for one in last)
         self._pass += 1
         self._in_pass = 0
-        self._reserve(self._pass)
+        with self._alone() as alone:
+            if alone:
+                self._reserve(self._pass)
 
     def reserve(self) -> None:
         """The pass's last loop may just have gone: have its place, before anything else has it."""
-        self._reserve(self._pass + 1)
+        with self._alone() as alone:
+            if alone:
+                self._reserve(self._pass + 1)
 
     def let_go(self) -> None:
         """The run has ended: no place is held any more."""
-        self._blocks.held.clear()
+        with self._alone() as alone:
+            if alone:
+                self._blocks.held.clear()
 
     def _wanted(self, number: int) -> bool | None:
         wanted = self._plan(number, self._passes)
@@ -112,6 +134,14 @@ class Steering:
 
     def make(self, factory: Callable[[], Any]) -> Any:
         """Make the next loop with `factory`, at an address according to plan."""
+        with self._alone() as alone:
+            if alone:
+                return self._aimed(factory)
+        loop = factory()
+        _given().add(id(loop))
+        return loop
+
+    def _aimed(self, factory: Callable[[], Any]) -> Any:
         self._reserve(self._pass)
         wanted = self._wanted(self._pass)
         alive = self._previous() is not None
