@@ -255,6 +255,38 @@ def timer_that_sets_itself() -> Body:
     return body
 
 
+class Crew:
+    def __init__(self) -> None:
+        self.first: Any = None
+        self.workers: list[Any] = []
+        self.closed = False
+
+    def start_first(self) -> None:
+        if self.first is not None and not self.closed:
+            return
+        self.first = asyncio.create_task(forever())
+
+    def fill_up(self) -> None:
+        while len(self.workers) < 2:
+            self.workers.append(asyncio.create_task(forever()))
+
+
+crew = Crew()
+
+
+@pytest.mark.parametrize(
+    ("start", "held"), [(Crew.start_first, "first"), (Crew.fill_up, "workers")]
+)
+def test_a_dead_task_is_one_condition_among_others(start: Any, held: str) -> None:
+    async def body() -> None:
+        start(crew)
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert [(one.code, one.owner) for one in report.errors] == [
+        ("LS207", f"{__name__}.crew.{held}")
+    ]
+
+
 class Horn:
     cooling = warned = False
 

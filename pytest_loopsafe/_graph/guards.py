@@ -136,6 +136,23 @@ def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterato
                 yield Guard(path, place, value, _is_set(value), is_flag)
 
 
+def tested_in(
+    starter: Starter, bearers: Sequence[Any], kept: Keeper, holders: Sequence[Any], work: Any
+) -> str | None:
+    """The path of what a function tests that is the work itself, or holds it; None where it is not.
+
+    What holds it counts only where the way depends on it (``len(self.workers) < 2``).
+    """
+    seen, function = looks(starter.code, starter.offset), _Function(starter, bearers, kept)
+    decisive = {look.asked.place for look in seen.before if look.asked is not None}
+    for place in seen.tested:
+        for path, value in function.at(place):
+            holds = place in decisive and any(value is one for one in holders)
+            if value is work or (holds and kind_of_store(value) is not None):
+                return path
+    return None
+
+
 def is_unconditional(starter: Starter) -> bool:
     """Whether a function comes to its call whenever it runs: what barred the way was further in."""
     return not looks(starter.code, starter.offset).before

@@ -35,11 +35,14 @@ class Looks:
 
     Attributes:
         before: the tests on which the call depends, in their order.
+        tested: the places that are tested on the way, also where the call is reached either way:
+            one condition among others.
         read: the places whose content it uses: it returns that, hands it on, calls its methods.
         filled: the places into which it puts something.
     """
 
     before: tuple[Look, ...]
+    tested: frozenset[Place]
     read: frozenset[Place]
     filled: frozenset[Place]
 
@@ -55,7 +58,8 @@ def looks(code: CodeType, offset: int) -> Looks:
     places, call = Places(body), body.at(offset)
     places.read()
     before = (*_in_the_way(places, call), *_behind_an_error(places, call))
-    return Looks(before, frozenset(places.used), frozenset(places.filled))
+    tested = {one.place for jump, (one, _) in places.tests.items() if jump < call and one}
+    return Looks(before, frozenset(tested), frozenset(places.used), frozenset(places.filled))
 
 
 def _in_the_way(places: Places, call: int) -> Iterator[Look]:

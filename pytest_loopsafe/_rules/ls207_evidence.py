@@ -118,6 +118,9 @@ class Evidence:
         is_timer = lost.kind in ("timer", "once")
         if is_timer or (is_library(lost.code.co_filename) and not owners):
             return None
+        tested = self._tested(choosing, task, owners, lost)
+        if tested is not None:
+            return Verdict(Severity.ERROR, tested)
         if is_barred:
             return Verdict(Severity.WARNING)
         return self._of_owners(lost, ran, skipped, owners)
@@ -165,6 +168,20 @@ class Evidence:
         return task is not None and any(
             guards.asks(starter, task, _bearers(starter)) for starter in chain
         )
+
+    def _tested(
+        self, choosing: Sequence[Starter], task: Any, owners: list[Owner], lost: Lost
+    ) -> str | None:
+        """Where the dead task is that a function looked at, together with other things."""
+        if task is None or self._would_restart(choosing, task):
+            return None
+        holders = [thing for owner in owners for thing in owner.chain[:-1]]
+        for starter in choosing:
+            bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+            path = guards.tested_in(starter, bearers, self._graph.single_path, holders, task)
+            if path is not None:
+                return path
+        return None
 
     def _of_kept(self, choosing: Sequence[Starter], task: Any, lost: Lost) -> Verdict | None:
         """A variable has the cancelled task, and its starter takes that for a living one."""
