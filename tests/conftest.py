@@ -38,13 +38,23 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis", "celery.apps.worker"):
         pass
 
 
-_LAST = ("test_adapters", "test_celery", "test_celery_safe", "test_corpus", "test_documentation")
+_LAST = (
+    *("test_adapters", "test_celery", "test_celery_safe", "test_corpus", "test_documentation"),
+    "test_service_example",
+)
 """They and the examples import large libraries, which every later test's searches have to read."""
+_SERVERS = frozenset({"nats_url", "postgres_url", "redis_url"})
+
+
+def _is_last(item: pytest.Item) -> bool:
+    if item.path.stem in _LAST or "examples" in item.path.parts:
+        return True
+    return not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the heap be small for as long as it can be."""
-    items.sort(key=lambda item: item.path.stem in _LAST or "examples" in item.path.parts)
+    items.sort(key=_is_last)
 
 
 def pytest_collection_finish() -> None:
@@ -55,6 +65,13 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Workers are forks, which look on the heap for what they have to let go of."""
+    if _is_last(item):
+        gc.unfreeze()
 
 
 @pytest.fixture
@@ -77,7 +94,8 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     if find_spec("pytest_asyncio") is not None:
         options.append("-o asyncio_default_fixture_loop_scope=function")
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(options))
-    monkeypatch.delenv("LOOPSAFE_REDIS_URL", raising=False)
+    for name in ("LOOPSAFE_REDIS_URL", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(name, raising=False)
     return pytester
 
 

@@ -187,6 +187,19 @@ def test_a_parents_loop_that_is_run(way: str) -> None:
     assert finding.home_loop.pid == os.getpid()
 
 
+frozen: asyncio.AbstractEventLoop | None = None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_parents_loop_that_was_frozen_before_the_fork(way: str) -> None:
+    global frozen
+    with parents_loop() as frozen:
+        gc.freeze()
+        report = report_of(way, lambda: frozen.run_until_complete(asyncio.sleep(0)))
+    frozen = None
+    assert codes(report) == {"LS401"}
+
+
 @pytest.mark.parametrize("hidden", [True, False])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_future_of_a_parents_loop_that_is_awaited(way: str, hidden: bool) -> None:

@@ -24,6 +24,7 @@ from pytest_loopsafe._graph.inventory import Inventory
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
 from pytest_loopsafe._graph.roots import ask_for_numbers, users_roots
+from pytest_loopsafe._graph.walk import Walk
 from pytest_loopsafe._words.findings import Clue, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
@@ -322,10 +323,22 @@ def _weak(things: Iterable[Any]) -> Iterator[weakref.ref[Any]]:
 
 
 def all_loops() -> list[asyncio.AbstractEventLoop]:
-    """Every event loop that there is in this process, whoever made it; reads the whole heap."""
+    """Every event loop that there is in this process, whoever made it; reads the whole heap.
+
+    Of what was frozen (a worker's main process may do so before it forks) the collector shows
+    nothing: there it is those that the user's globals reach.
+    """
+    found = _loops_among(gc.get_objects())
+    if _is_frozen():
+        for level in Walk(root for root, _ in users_roots(())).levels:
+            found |= _loops_among(gc.get_referents(*level))
+    return list(found.values())
+
+
+def _loops_among(things: Iterable[Any]) -> dict[int, asyncio.AbstractEventLoop]:
     # The class is asked, not the object: isinstance() would run the code of proxies.
-    return [
-        one
-        for one in gc.get_objects()
+    return {
+        id(one): one
+        for one in things
         if issubclass(type(one), asyncio.AbstractEventLoop) and not _cpython.is_blank(one)
-    ]
+    }

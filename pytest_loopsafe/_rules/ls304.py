@@ -3,27 +3,20 @@
 Evidence: the user's own code made the loop, nobody closed it, and at the end of the run it does not
 run. Judged at the end of the run, for a loop may serve several passes. One that was made before the
 first pass (in a worker's child, by ``worker_process_init``) serves for as long as the process does,
-which goes on after the run. One that a fixture made is judged once the fixture has ended. Nor is
-one reported that the user's globals still hold, where it is a thread's own or the only one that was
-left where it was made: made once, kept and used again. Where each call leaves another, all are
-reported, wherever they are held.
+which goes on after the run. One that a fixture made is judged once the fixture has ended.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import Counter
 from collections.abc import Iterator
 
-from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe
 from pytest_loopsafe._rules.base import Detector, RunEnded
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Frame, Stack, is_stdlib
+from pytest_loopsafe._words.stacks import Stack, is_stdlib
 
 LEFT_OPEN = Rule(
     "LS304",
@@ -44,18 +37,11 @@ class LoopLeftOpen(Detector):
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the loops that nobody closed."""
-        alive = {self.loops.of(loop): loop for loop in self.loops.alive()}
-        makers = {
-            info: maker
-            for info in self.loops.open_until_now()
-            if not (self.loops.is_closed(info) or self.loops.lasts(info))
-            and not (info in alive and alive[info].is_running())
-            and info.pass_number != 0
-            and (maker := _made_by_user(info)) is not None
-        }
-        left = Counter(makers.values())
-        for info, maker in makers.items():
-            if info not in alive or not self._is_kept(alive[info], alone=left[maker] == 1):
+        running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
+        for info in self.loops.open_until_now():
+            if self.loops.is_closed(info) or info in running or info.pass_number == 0:
+                continue
+            if not self.loops.lasts(info) and _made_by_user(info):
                 yield Observation(
                     Finding(
                         LEFT_OPEN,
@@ -67,22 +53,13 @@ class LoopLeftOpen(Detector):
                     )
                 )
 
-    def _is_kept(self, loop: asyncio.AbstractEventLoop, *, alone: bool) -> bool:
-        """Whether the user's globals hold it; asyncio's own current loop is nobody's."""
-        return any(
-            owner.own
-            and not owner.hidden
-            and (alone or any(is_a(one, threading.local) for one in owner.chain))
-            for owner in self.graph.owners(loop)
-        )
 
-
-def _made_by_user(info: LoopInfo) -> Frame | None:
-    """Where the user's own code made the loop; None where a library did that it called."""
+def _made_by_user(info: LoopInfo) -> bool:
+    """Whether the user's own code made the loop, and not a library that it called."""
     package = info.kind.partition(".")[0]  # asyncio's, or uvloop's, which makes its own
     for frame in reversed(info.created):
         if not frame.library:
-            return frame
+            return True
         if not is_stdlib(frame.file) and package not in frame.file:
-            return None
-    return None
+            return False
+    return False
