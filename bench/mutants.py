@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MUTATED = ("_rules", "_ledger", "_graph")
+MUTATED = ("_rules", "_ledger", "_graph", "_bytecode")
 
 TESTS: dict[str, tuple[str, ...]] = {
     "_rules/ls207": ("test_lost_background", "test_detectors"),
@@ -37,6 +37,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_rules/ls4": ("test_forks",),
     "_rules/inherited": ("test_forks",),
     "_ledger": ("test_rival_connections", "test_ledger", "test_detectors"),
+    "_bytecode": ("test_bytecode", "test_looks", "test_handlers"),
     "_graph/owners": ("test_owners",),
     "_graph/threads": ("test_owners",),
     "_graph/referrers": ("test_referrers", "test_owners"),

@@ -38,23 +38,24 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis", "celery.apps.worker"):
         pass
 
 
-_LAST = (
-    *("test_adapters", "test_celery", "test_celery_safe", "test_corpus", "test_documentation"),
-    "test_service_example",
-)
-"""They and the examples import large libraries, which every later test's searches have to read."""
+_LATE = ("test_adapters", "test_corpus", "test_documentation", "test_servers")
+"""They import large libraries, which every later test's searches have to read."""
+_LAST = ("test_celery", "test_celery_safe", "test_service_example")
+"""So do these and the examples, and they need the whole heap."""
 _SERVERS = frozenset({"nats_url", "postgres_url", "redis_url"})
 
 
-def _is_last(item: pytest.Item) -> bool:
+def _turn(item: pytest.Item) -> int:
+    """Let the heap be small for as long as it can be."""
     if item.path.stem in _LAST or "examples" in item.path.parts:
-        return True
-    return not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+        return 2
+    served = not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    return int(served or item.path.stem in _LATE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the heap be small for as long as it can be."""
-    items.sort(key=_is_last)
+    """What needs much comes last, and what needs the same together."""
+    items.sort(key=_turn)
 
 
 def pytest_collection_finish() -> None:
@@ -69,8 +70,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Workers are forks, which look on the heap for what they have to let go of."""
-    if _is_last(item):
+    """A worker is a fork, which looks on the heap for what it has to let go of."""
+    if _turn(item) == 2:
         gc.unfreeze()
 
 

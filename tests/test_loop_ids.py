@@ -622,6 +622,7 @@ def test_lazy_modules_are_not_imported(tmp_path: Any, monkeypatch: pytest.Monkey
     assert codes(a_key, **FOUR)[0] == {"LS204"}
 
 
+@pytest.mark.usefixtures("thawed")
 @pytest.mark.parametrize("run", [FOUR, RECYCLED, RECYCLED_FOUR])
 def test_what_holds_a_place_for_a_loop_is_taken_for_none(run: Run) -> None:
     """Placeholders are of a loop's class: a fork, which counts the loops there are, meets none."""

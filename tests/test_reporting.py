@@ -238,3 +238,28 @@ def test_a_warning_of_the_plugins_own_obeys_its_filter(
     result.assert_outcomes(**outcomes)
     if filters == "error":
         result.stdout.fnmatch_lines(["E *LoopsafeWarning: the detector for LS101 failed*"])
+
+
+def test_what_a_test_has_left_is_let_go_in_its_own_time(app: pytest.Pytester) -> None:
+    app.makepyfile(
+        test_shop="""
+        import os
+
+        seen = []
+
+        class Left:
+            def __del__(self):
+                seen.append(os.environ["PYTEST_CURRENT_TEST"])
+
+        async def leave():
+            return Left()
+
+        def test_leaves(loopsafe_runner):
+            loopsafe_runner.run(leave, loops=2)
+
+        def test_finds_nothing_of_it():
+            assert len(seen) == 2
+            assert all("test_leaves (call)" in one for one in seen)
+        """
+    )
+    app.runpytest_inprocess().assert_outcomes(passed=2)

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_loopsafe._plugin import marker, pytest_inside
 from pytest_loopsafe._plugin.makers import Makers
-from pytest_loopsafe._plugin.session import LoopsafeSession
+from pytest_loopsafe._plugin.session import LoopsafeSession, Told
 from pytest_loopsafe._plugin.whole_runs import WholeRuns
 from pytest_loopsafe._words.settings import Settings
 
@@ -156,7 +156,7 @@ class Audit:
     # -- its parts ---------------------------------------------------------------------------
 
     def _opened(self, item: pytest.Item) -> Window:
-        from pytest_loopsafe._plugin.windows import Audited, Window
+        from pytest_loopsafe._plugin.windows import Window
         from pytest_loopsafe._watch.watch import Watch
 
         base = Settings.checked(**marker.defaults(item.config, item))
@@ -176,7 +176,7 @@ class Audit:
             schedule = schedules.make(wanted, own_loops=True)
         window = Window(watch, item.nodeid, schedule)
         window.open()
-        self._session.started(item, Audited(window.report))
+        self._session.started(item, Told(window.report))
         self._window = self._latest = window
         return window
 

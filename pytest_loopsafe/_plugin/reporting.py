@@ -70,7 +70,9 @@ class Reporting:
             shown = text and text.to_json()
             report.loopsafe = {**data, "text": shown}  # type: ignore[attr-defined]
             self._tell_properties(item, report)
-        if call.when == "teardown":
+        if call.when == "call":
+            self._session.let_go(item)
+        elif call.when == "teardown":
             self._session.forget(item)
         return report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 _RUNS = pytest.StashKey[list[Any]]()
 _FACTS = pytest.StashKey[Mapping[str, Any]]()
 _TOLD = pytest.StashKey[dict[str, Any]]()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What there is to tell of a test, in the shape of a run."""
+
+    report: LoopReport
 
 
 class LoopsafeSession:
@@ -71,6 +79,16 @@ class LoopsafeSession:
     def keep_only(self, item: pytest.Item, run: Any) -> None:
         """Of a test's runs, forget all but one, which tells for them."""
         item.stash[_RUNS] = [run]
+
+    def let_go(self, item: pytest.Item) -> None:
+        """The test's call is over: keep of its runs nothing of the test's own.
+
+        What it left open would else be closed by the collector in the time of another test.
+        """
+        item.stash[_RUNS] = [
+            Told(run.report.without_results()) if run.report.passes else run
+            for run in item.stash.get(_RUNS, [])
+        ]
 
     def last_word(self, text: str) -> None:
         """Tell all that was found so far: the process is about to end, and nobody else will."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_loopsafe._plugin import marker
+from pytest_loopsafe._plugin.session import Told
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._words.settings import Settings
 
@@ -15,16 +15,9 @@ if TYPE_CHECKING:
     from pytest_loopsafe._run.runner import LoopRun
 
 
-@dataclass(frozen=True)
-class NotRun:
-    """A test that was left to somebody else, in the shape of a run."""
-
-    report: LoopReport
-
-
-def not_run(note: str) -> NotRun:
+def not_run(note: str) -> Told:
     """What there is to report of a test that was left to somebody else."""
-    return NotRun(LoopReport(lambda: Contents(notes=(note,))))
+    return Told(LoopReport(lambda: Contents(notes=(note,))))
 
 
 def telling(one: LoopRun | None, other: LoopRun) -> LoopRun:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
 from pytest_loopsafe._run.schedules import Schedule
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.findings import Finding
-
-
-@dataclass(frozen=True)
-class Audited:
-    """What is kept of one test that was watched as it stands, in the shape of a run."""
-
-    report: LoopReport
 
 
 class Window:
