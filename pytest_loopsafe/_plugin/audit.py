@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Audit:
         self._subtest_failed = False
         self._window: Window | None = None  # of the test that is under watch
         self._latest: Window | None = None
+        self._known_settings: dict[tuple[str, ...], Settings] = {}
 
     # -- the session -----------------------------------------------------------------------
 
@@ -82,8 +83,7 @@ class Audit:
         self._runs.begin(item)
         window = self._opened(item)
         try:
-            with self._guarded(item, window):
-                return (yield)
+            return (yield)
         except BaseException as error:
             self._ended_early(error, item, window)
             raise
@@ -106,8 +106,7 @@ class Audit:
             return self._passed(window, result)
         self._calls, self._subtest_failed = True, False
         try:
-            with self._guarded(item, window):
-                result = yield
+            result = yield
         except BaseException as error:
             self._ended_early(error, item, window)
             raise
@@ -129,8 +128,7 @@ class Audit:
             return (yield)
         self._calls = False
         try:
-            with self._guarded(item, window):
-                result = yield
+            result = yield
             self._runs.settle()
         except BaseException as error:
             self._end(window, error)
@@ -157,9 +155,10 @@ class Audit:
 
     def _opened(self, item: pytest.Item) -> Window:
         from pytest_loopsafe._plugin.windows import Window
+        from pytest_loopsafe._run.last_words import exit_guarded
         from pytest_loopsafe._watch.watch import Watch
 
-        base = Settings.checked(**marker.defaults(item.config, item))
+        base = self._settings_of(item)
         watch = Watch(
             strict=base.strict,
             ignore=base.ignore,
@@ -175,10 +174,18 @@ class Audit:
             wanted = replace(base, loops=self._loops, schedule="consecutive")
             schedule = schedules.make(wanted, own_loops=True)
         window = Window(watch, item.nodeid, schedule)
-        window.open()
+        window.open(exit_guarded(functools.partial(self._exits, item, window)))
         self._session.started(item, Told(window.report))
         self._window = self._latest = window
         return window
+
+    def _settings_of(self, item: pytest.Item) -> Settings:
+        """What the ini file says: the same for most tests, so checked once for all of these."""
+        given = marker.defaults(item.config, item)
+        key = tuple(given.get("ignore", ()))
+        if key not in self._known_settings:
+            self._known_settings[key] = Settings.checked(**given)
+        return self._known_settings[key]
 
     def _end(self, window: Window, *errors: BaseException) -> None:
         self.makers.end()
@@ -263,14 +270,6 @@ class Audit:
     def _note(self, item: pytest.Item, why_not: str | None, runs: int = 1) -> None:
         """Note for the count at the end how often a test was run, and why not more often."""
         self._session.note(item, {"runs": runs, "not_over_loops": why_not or None})
-
-    @contextmanager
-    def _guarded(self, item: pytest.Item, window: Window) -> Iterator[None]:
-        """Have a last word when the code ends the process."""
-        from pytest_loopsafe._run.last_words import exit_guarded
-
-        with exit_guarded(functools.partial(self._exits, item, window)):
-            yield
 
     def _exits(self, item: pytest.Item, window: Window, status: int) -> None:
         with suppress(Exception):  # then what was found before is what there is

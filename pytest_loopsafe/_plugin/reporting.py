@@ -58,15 +58,15 @@ class Reporting:
             report.longrepr = terminal.as_longrepr(excinfo, text, item)
         if item is self._called:
             return report
-        if report.failed or not unsafe:
-            report.sections += [
-                ("loopsafe", render_report(one, verbose=verbose).plain())
-                for one in reports
-                if text is None and one.findings
-            ]
-        # Plain data under a name of ours travels with the report, from xdist's workers too.
         data = self._session.news_of(item, call.when, report)
         if data is not None:
+            if data["findings"] and text is None and (report.failed or not unsafe):
+                report.sections += [
+                    ("loopsafe", render_report(one, verbose=verbose).plain())
+                    for one in reports
+                    if one.findings
+                ]
+            # Plain data under a name of ours travels with the report, from xdist's workers too.
             shown = text and text.to_json()
             report.loopsafe = {**data, "text": shown}  # type: ignore[attr-defined]
             self._tell_properties(item, report)

@@ -113,13 +113,15 @@ class LoopsafeSession:
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
         reports = self.reports_of(item)
+        told = [one.to_json() for one in reports]
+        known = [] if self._baseline is None else [one for each in reports for one in each.known]
         data: dict[str, Any] = {
             "nodeid": item.nodeid,
             "outcome": outcome,
-            "loops": sum(len(one.loops) for one in reports),
-            "findings": [finding.to_json() for one in reports for finding in one.findings],
-            "known": [finding.to_json() for one in reports for finding in one.known],
-            "notes": [note for one in reports for note in one.notes],
+            "loops": sum(one["loops"] for one in told),
+            "findings": [finding for one in told for finding in one["findings"]],
+            "known": [finding.to_json() for finding in known],
+            "notes": [note for one in told for note in one["notes"]],
         }
         if _FACTS in item.stash:
             facts = item.stash[_FACTS]

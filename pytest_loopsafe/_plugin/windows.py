@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
 from pytest_loopsafe._run.schedules import Schedule
@@ -30,13 +30,17 @@ class Window:
         self._armed = ExitStack()
         self._told: set[tuple[str, str]] = set()
 
-    def open(self) -> None:
+    def open(self, guard: AbstractContextManager[object]) -> None:
         """Begin.
+
+        Args:
+            guard: is to be in force as long as this is.
 
         Raises:
             BlindError: when the canary is not seen on this interpreter.
         """
         patches = self._armed.enter_context(self.watch.armed())
+        self._armed.enter_context(guard)
         if self._schedule is not None:
             self._armed.enter_context(self._schedule.running(patches))
             self.watch.begin_pass(1, self._key)
@@ -68,6 +72,8 @@ class Window:
 
     def new_errors(self) -> LoopSafetyError | None:
         """What fails the test, and was not told before."""
+        if not self.watch.findings():
+            return None
         new = tuple(one for one in self.report.errors if _key(one) not in self._told)
         self._told.update(map(_key, new))
         if not new:

@@ -165,10 +165,11 @@ class LoopReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able data: ``{"loops": N, "findings": [...], "notes": [...]}``."""
+        contents = self._look()
         return {
-            "loops": len(self.loops),
-            "findings": [finding.to_json() for finding in self.findings],
-            "notes": list(self.notes),
+            "loops": len(contents.loops),
+            "findings": [one.to_json() for one in contents.findings if not self._is_known(one)],
+            "notes": list(contents.notes),
         }
 
     def __str__(self) -> str:
