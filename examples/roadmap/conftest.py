@@ -87,9 +87,13 @@ def failures() -> Iterator[list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def _let_go() -> Iterator[None]:
+def _let_go(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """What a broken revision leaves open is collected here, and not in the test of another."""
     yield
+    # Logged errors have tracebacks, these have frames, and the frames what was open in them.
+    for when in ("setup", "call"):
+        caplog.get_records(when).clear()
+    caplog.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gc.collect()

@@ -86,7 +86,7 @@ class LoopsafeSession:
         What it left open would else be closed by the collector in the time of another test.
         """
         item.stash[_RUNS] = [
-            Told(run.report.without_results()) if run.report.passes else run
+            run if isinstance(run, Told) else Told(run.report.without_results())
             for run in item.stash.get(_RUNS, [])
         ]
 

@@ -36,8 +36,8 @@ Plan = Callable[[int, int], bool | None]
 """Told a pass's number (from 1) and how many passes there are, it says True for the predecessor's
 ``id()``, False for one never seen, None for luck."""
 
-_MOST = 20_000
-"""How many free blocks to use up before the one that is wanted: 5 ms. Mostly it is found at once;
+_MOST = 60_000
+"""How many free blocks to use up before the one that is wanted: 20 ms. Mostly it is found at once;
 in a process that has run for long thousands may lie before it."""
 
 

@@ -97,7 +97,10 @@ def test_layer2_closes_from_the_wrong_loop(
     report = loopsafe_runner.run(worker.generate_roadmap, "id", "asyncio", check=False)
 
     assert [isinstance(one, list) for one in report.results] == [True, False, True]
-    assert {"LS103", "LS202"} <= codes(report)
+    assert "LS103" in codes(report)
+    # What is left of the first client is seen where the third loop has an id of its own; where it
+    # has its predecessor's, it is taken for that one.
+    assert codes(report) & {"LS202", "LS204"}
     assert "LS103" not in swallowed(report)
     assert failures == []
 
@@ -139,7 +142,9 @@ def test_layer2_does_not_rebind(start_worker: StartWorker, loopsafe_runner: Any)
         loopsafe_runner.assert_rebinds(client, concurrency=2)
 
     broken = [line for line in failed.value.report.verdict if line.endswith("BROKEN")]
-    assert {"(a)", "(b)", "(d)", "(e)"} <= {line.strip()[:3] for line in broken}
+    conditions = {line.strip()[:3] for line in broken}
+    assert {"(a)", "(b)", "(e)"} <= conditions
+    assert conditions & {"(d)", "(f)"}, "by the id() that the third loop got"
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
