@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from pytest_loopsafe._bytecode.body import Body
@@ -17,7 +18,7 @@ from pytest_loopsafe._bytecode.body import Body
 T = TypeVar("T")
 
 
-class Reader(Generic[T]):
+class Reader(ABC, Generic[T]):
     """Goes through a function once.
 
     Args:
@@ -30,9 +31,9 @@ class Reader(Generic[T]):
         self.unknown = unknown
         self._joins: dict[int, list[T]] = {}
 
+    @abstractmethod
     def value(self, index: int, one: dis.Instruction, given: list[T]) -> T:
         """What an instruction makes of what it is given, the topmost last."""
-        raise NotImplementedError
 
     def either(self, here: T, there: T) -> T:
         """What is left by two branches: by the one just before, and by one that jumps here."""
