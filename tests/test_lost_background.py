@@ -9,6 +9,7 @@ import functools
 import itertools
 import sys
 import threading
+import time
 import types
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -943,3 +944,36 @@ def test_the_codes_own_variables_are_not_looked_into_where_it_has_shown_them() -
 
     pytest_loopsafe.run(body)
     assert seen == [1, 1, 1]
+
+
+class Timed:
+    """Something with a timer that went down with the first loop."""
+
+    def __init__(self) -> None:
+        self.timer: asyncio.TimerHandle | None = None
+        self.until = 0.0
+
+    async def tidied_early(self) -> None:
+        """The clock is asked: the timer is missed by nobody."""
+        if time.monotonic() > self.until:
+            self.until = time.monotonic() + 60
+            self.timer = asyncio.get_running_loop().call_later(60, self.ring)
+
+    async def set_once(self) -> None:
+        """It is never set again."""
+        if self.timer is None:
+            self.timer = asyncio.get_running_loop().call_later(60, self.ring)
+
+    def ring(self) -> None:
+        self.timer = None
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"), [(Timed.tidied_early, set()), (Timed.set_once, {"LS207"})]
+)
+def test_a_lost_timer_is_an_error_where_something_waits_for_it(
+    body: Callable[[Timed], Any], errors: set[str]
+) -> None:
+    timed = Timed()
+    report = pytest_loopsafe.run(body, timed, loops=3, check=False)
+    assert {one.code for one in report.errors} == errors

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.own_slots import in_own_slot
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._ledger.dead_loops import last_of_threads
@@ -113,4 +114,7 @@ class StaleResource(Detector):
                 owner=self.graph.named(owner),
             ),
             identity=owner.place,
+            # One that merely tidies up early is missed by nobody; where something waits for what it
+            # would have done, that is LS207's error.
+            severity=Severity.WARNING if is_a(owner.chain[-1], asyncio.TimerHandle) else None,
         )
