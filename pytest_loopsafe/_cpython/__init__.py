@@ -15,6 +15,7 @@ from pytest_loopsafe._cpython import (
     futures,
     handles,
     loops,
+    memory,
     primitives,
     runners,
     servers,
@@ -51,10 +52,8 @@ from pytest_loopsafe._cpython.loops import (
     CLOSED_CHECK,
     CLOSED_MARK,
     BaseEventLoop,
-    blank_loop,
     forget_loops_of_parent,
     get_running_loop,
-    is_blank,
     loop_thread,
     run_ready,
     running,
@@ -63,6 +62,7 @@ from pytest_loopsafe._cpython.loops import (
     shows_kind,
     watched_descriptors,
 )
+from pytest_loopsafe._cpython.memory import Footprint, footprint
 from pytest_loopsafe._cpython.modules import namespace_of
 from pytest_loopsafe._cpython.primitives import (
     BINDING,
@@ -118,13 +118,13 @@ __all__ = [
     "TOPICS",
     "WAIT",
     "BaseEventLoop",
+    "Footprint",
     "LoopBoundMixin",
     "Server",
     "Topic",
     "awaited_future",
     "awaiter_of",
     "bind",
-    "blank_loop",
     "blind",
     "bound_loop",
     "cancelled_tasks",
@@ -133,6 +133,7 @@ __all__ = [
     "current_task",
     "descriptor_of",
     "due_timers",
+    "footprint",
     "forget_hook",
     "forget_loops_of_parent",
     "free_permits",
@@ -143,7 +144,6 @@ __all__ = [
     "in_debug",
     "in_use",
     "is_awaited",
-    "is_blank",
     "is_due",
     "is_gathering",
     "is_in_future",
@@ -178,6 +178,7 @@ __all__ = [
 
 TOPICS: tuple[Topic, ...] = (
     *loops.TOPICS,
+    *memory.TOPICS,
     *steps.TOPICS,
     *futures.TOPICS,
     *tasks.TOPICS,

@@ -118,24 +118,6 @@ def watched_descriptors(loop: Any) -> set[int]:
     return set(getattr(selector, "get_map", dict)() or ())
 
 
-def blank_loop(kind: Any) -> Any:
-    """An instance of a loop class that was never initialised.
-
-    To its finalizer, ``BaseEventLoop.__del__``, it is a closed one, and nothing to warn of.
-    """
-    blank = kind.__new__(kind)
-    blank._closed = True
-    return blank
-
-
-def is_blank(loop: Any) -> bool:
-    """Whether a loop is such an instance, and can be asked nothing."""
-    if not issubclass(type(loop), BaseEventLoop):
-        return False
-    names: dict[str, Any] = object.__getattribute__(loop, "__dict__")
-    return names.keys() == {"_closed"}
-
-
 def _tells_what_runs() -> bool:
     loop = BaseEventLoop()
     try:
@@ -169,13 +151,6 @@ def _meets_refusals() -> bool:
     return False
 
 
-def _makes_blanks() -> bool:
-    blank: Any = blank_loop(BaseEventLoop)
-    loop = BaseEventLoop()
-    loop.close()
-    return blank.is_closed() is True and is_blank(blank) and not is_blank(loop)
-
-
 def _forgets_in_child() -> bool:
     if sys.version_info >= (3, 12):
         return hasattr(events, "on_fork") or not hasattr(os, "fork")
@@ -200,7 +175,6 @@ TOPICS = (
     ),
     Topic("which thread runs a loop", ("LS105", "LS106"), _tells_threads),
     Topic("what a closed loop refuses", ("LS103", "LS303"), _meets_refusals),
-    Topic("how a loop's address is taken", ("LS204",), _makes_blanks),
     Topic("how a forked child forgets its parent's loops", ("LS401",), _forgets_in_child),
     Topic("which file descriptors a loop watches", (), _shows_descriptors),
 )

@@ -337,8 +337,4 @@ def all_loops() -> list[asyncio.AbstractEventLoop]:
 
 def _loops_among(things: Iterable[Any]) -> dict[int, asyncio.AbstractEventLoop]:
     # The class is asked, not the object: isinstance() would run the code of proxies.
-    return {
-        id(one): one
-        for one in things
-        if issubclass(type(one), asyncio.AbstractEventLoop) and not _cpython.is_blank(one)
-    }
+    return {id(one): one for one in things if issubclass(type(one), asyncio.AbstractEventLoop)}

@@ -4,10 +4,13 @@ Production does both. CPython hands a freed object's memory to the next one of t
 the next loop often has the ``id()`` of the one before it, and code that compares ids takes a new
 loop for the old. Whether that happens in a test is luck: it depends on what else was freed.
 
-The luck is steered with placeholders: objects of the loop's own size class. One that lies where the
-next loop is wanted is freed just before that is made, for the allocator gives the last freed block
-first; the others are held meanwhile. Nothing is faked: the loop is made by whoever makes it, and
-CPython's allocator places it.
+The luck is steered with placeholders: ``bytes`` of the loop's own size class. One that lies where
+the next loop is wanted is freed just before that is made, for the allocator gives the last freed
+block first; the others are held meanwhile. Nothing is faked: the loop is made by whoever makes it,
+and CPython's allocator places it.
+
+Rejected: instances of the loop's own class as placeholders. Thousands may be needed for one loop,
+and each has a finalizer to run, which is the code under test's too where that has patched it.
 
 A plan is for passes, not for loops: in one pass the code may make several, and what it does in that
 pass is compared with what it does in others.
@@ -21,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Set
@@ -30,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._cpython import BaseEventLoop
+from pytest_loopsafe._cpython import Footprint
 
 Plan = Callable[[int, int], bool | None]
 """Told a pass's number (from 1) and how many passes there are, it says True for the predecessor's
@@ -66,7 +68,10 @@ class Steering:
         self._most_in_pass = 0
         self._address = 0
         self._seen: set[int] = set()
-        self._kind = None if plan is never_mind else settle_layout()
+        self._kind: type | None = None
+        self._shape: Footprint | None = None
+        if plan is not never_mind:
+            self._kind, self._shape = _usual()
         self._previous: Callable[[], Any] = lambda: None
         self._blocks = _Blocks()
         self._owed = False
@@ -120,7 +125,7 @@ class Steering:
         Where the code makes several loops in one pass, its own objects take that place before the
         next is made: then those of all earlier ones are held, to be used in turn.
         """
-        if self._kind is None or self._address in self._blocks.held or not self._wanted(number):
+        if self._shape is None or self._address in self._blocks.held or not self._wanted(number):
             return
         if self._previous() is not None and gc.isenabled():
             gc.collect(1)  # what is young: a whole heap would take longer than the pass
@@ -129,7 +134,7 @@ class Steering:
             places.intersection_update((self._address,))
         if self._previous() is not None:
             places.discard(self._address)
-        self._blocks.take(self._kind, places, len(places))
+        self._blocks.take(self._shape, places, len(places))
         self._blocks.rest.clear()
 
     def make(self, factory: Callable[[], Any]) -> Any:
@@ -146,10 +151,11 @@ class Steering:
         wanted = self._wanted(self._pass)
         alive = self._previous() is not None
         held = self._blocks.held
-        if wanted is False and self._kind is not None:
-            self._blocks.aim_at_new(self._kind, _given())
-        elif wanted and held:
-            self._blocks.aim_at(self._address if self._address in held else next(iter(held)))
+        if self._shape is not None and wanted is False:
+            self._blocks.aim_at_new(self._shape, _given())
+        elif self._shape is not None and wanted and held:
+            place = self._address if self._address in held else next(iter(held))
+            self._blocks.aim_at(self._shape, place)
         loop = factory()
         self._blocks.rest.clear()
         self._in_pass += 1
@@ -161,9 +167,10 @@ class Steering:
         self._address = id(loop)
         self._seen.add(self._address)
         _given().add(self._address)
-        if type(loop) is not self._kind:
-            _settle(type(loop))
-        self._kind = type(loop) if _can_be_blank(type(loop)) else None
+        if type(loop) is not self._kind and self._plan is not never_mind:
+            self._kind, self._shape = type(loop), _cpython.footprint(type(loop))
+            self._blocks.held.clear()  # of another size, as what was seen
+            self._seen = {self._address}
         try:
             self._previous = weakref.ref(loop)
         except TypeError:
@@ -174,46 +181,41 @@ class Steering:
 class _Blocks:
     """Placeholders: those that lie where a loop is wanted, and the rest.
 
-    A placeholder is an instance of the loop's own class that was never initialised: how much
-    memory CPython gives to an instance depends on its class (from 3.13 on, its attributes lie
-    inline). While they are made nothing else is that may be as large: no list, no bound method.
+    While they are made nothing else is that may be as large: no list, no bound method.
     """
 
     def __init__(self) -> None:
-        self.held: dict[int, Any] = {}
-        self.rest: list[Any] = []
+        self.held: dict[int, bytes] = {}
+        self.rest: list[bytes] = []
 
-    def take(self, kind: Any, places: Set[int], count: int, most: int = _MOST) -> None:
+    def take(self, shape: Footprint, places: Set[int], count: int, most: int = _MOST) -> None:
         """Hold so many of these places; the rest is what has to be made before they are reached."""
-        collects = gc.isenabled()
-        gc.disable()  # so many new objects would have it run, in the middle of this
+        length, offset = shape.length, shape.offset
         while count and len(self.rest) < most:
-            placeholder = _cpython.blank_loop(kind)
-            if id(placeholder) in places:
-                self.held[id(placeholder)] = placeholder
+            placeholder = bytes(length)  # in place of a call: this is a pass's whole cost
+            if id(placeholder) + offset in places:
+                self.held[id(placeholder) + offset] = placeholder
                 count -= 1
             else:
                 self.rest.append(placeholder)
-        if collects:
-            gc.enable()
 
-    def aim_at(self, place: int) -> None:
+    def aim_at(self, shape: Footprint, place: int) -> None:
         """Have the next loop made at a place that is held.
 
         It is freed only now, with the size class used up around it: the allocator would otherwise
         serve another pool first.
         """
-        kind, places = type(self.held[place]), {place}
         del self.held[place]
-        self.take(kind, places, 1)
+        self.take(shape, {place}, 1)
         self.held.pop(place, None)
 
-    def aim_at_new(self, kind: Any, seen: Set[int]) -> None:
+    def aim_at_new(self, shape: Footprint, seen: Set[int]) -> None:
         """Have the next loop made where none of these was."""
-        self.take(kind, set(), 1, most=1)
-        while len(self.rest) < _MOST and id(self.rest[-1]) in seen:
-            self.take(kind, set(), 1, most=len(self.rest) + 1)
-        self.rest.pop()
+        while len(self.rest) < _MOST:
+            place, block = shape.fill()
+            if place not in seen:
+                return
+            self.rest.append(block)
 
 
 @functools.cache
@@ -223,39 +225,15 @@ def _given() -> set[int]:
 
 
 @functools.cache
-def settle_layout() -> Any:
-    """Run a loop, in a way that leaves no trace, so that all later ones are of one size.
+def _usual() -> tuple[type, Footprint | None]:
+    """The class of the loops that are made if nobody says which, and the memory that one takes.
 
-    Returns:
-        Its class, where instances may be placeholders.
+    One is run, in a way that leaves no trace: the attributes it has by then, all later ones have.
     """
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(asyncio.sleep(0))
         kind = type(runner.get_loop())
-    _settle(kind)
-    return kind if _can_be_blank(kind) else None
-
-
-def _settle(kind: Any) -> None:
-    """Have instances of a class be of one size from here on.
-
-    Since 3.13 attributes lie inline, and each new instance has room for one fewer that its class
-    does not know yet (``dk_usable``), down to one: the first thirty or so are larger than others.
-    """
-    if sys.version_info >= (3, 13) and _can_be_blank(kind):
-        _Blocks().take(kind, set(), 1, most=_INSTANCES_THAT_SHRINK)
-
-
-_INSTANCES_THAT_SHRINK = 40
-
-
-def _can_be_blank(kind: Any) -> bool:
-    """Whether instances of a loop class may exist without having been initialised."""
-    return (
-        kind.__new__ is object.__new__
-        and getattr(kind, "__del__", None) is getattr(BaseEventLoop, "__del__", None)
-        and issubclass(kind, BaseEventLoop)
-    )
+    return kind, _cpython.footprint(kind)
 
 
 def alternate(number: int, passes: int) -> bool | None:
