@@ -39,8 +39,14 @@ Plan = Callable[[int, int], bool | None]
 ``id()``, False for one never seen, None for luck."""
 
 _MOST = 60_000
-"""How many free blocks to use up before the one that is wanted: 20 ms. Mostly it is found at once;
+"""How many free blocks to use up before the one that is wanted: 10 ms. Mostly it is found at once;
 in a process that has run for long thousands may lie before it."""
+
+_AT_FIRST = 1_000
+"""How many of them before the next loop is about to be made: the place may not be free yet."""
+
+_KEPT = 10_000
+"""How many of them are kept for the next search: 0.6 to 3 MB."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +105,19 @@ class Steering:
         self._in_pass = 0
         with self._alone() as alone:
             if alone:
-                self._reserve(self._pass)
+                self._reserve(self._pass, _AT_FIRST)
 
     def reserve(self) -> None:
         """The pass's last loop may just have gone: have its place, before anything else has it."""
         with self._alone() as alone:
             if alone:
-                self._reserve(self._pass + 1)
+                self._reserve(self._pass + 1, _AT_FIRST)
 
     def let_go(self) -> None:
         """The run has ended: no place is held any more."""
         with self._alone() as alone:
             if alone:
-                self._blocks.held.clear()
+                self._blocks.clear()
 
     def _wanted(self, number: int) -> bool | None:
         wanted = self._plan(number, self._passes)
@@ -119,7 +125,7 @@ class Steering:
             return None
         return (wanted or self._owed) and self._address != 0
 
-    def _reserve(self, number: int) -> None:
+    def _reserve(self, number: int, most: int) -> None:
         """Put a placeholder where the last loop was, if a pass wants its place.
 
         Where the code makes several loops in one pass, its own objects take that place before the
@@ -134,8 +140,7 @@ class Steering:
             places.intersection_update((self._address,))
         if self._previous() is not None:
             places.discard(self._address)
-        self._blocks.take(self._shape, places, len(places))
-        self._blocks.rest.clear()
+        self._blocks.take(self._shape, places, len(places), most)
 
     def make(self, factory: Callable[[], Any]) -> Any:
         """Make the next loop with `factory`, at an address according to plan."""
@@ -147,7 +152,7 @@ class Steering:
         return loop
 
     def _aimed(self, factory: Callable[[], Any]) -> Any:
-        self._reserve(self._pass)
+        self._reserve(self._pass, _MOST)
         wanted = self._wanted(self._pass)
         alive = self._previous() is not None
         held = self._blocks.held
@@ -157,7 +162,7 @@ class Steering:
             place = self._address if self._address in held else next(iter(held))
             self._blocks.aim_at(self._shape, place)
         loop = factory()
-        self._blocks.rest.clear()
+        self._blocks.trim()
         self._in_pass += 1
         self._most_in_pass = max(self._most_in_pass, self._in_pass)
         if self._address:
@@ -169,7 +174,7 @@ class Steering:
         _given().add(self._address)
         if type(loop) is not self._kind and self._plan is not never_mind:
             self._kind, self._shape = type(loop), _cpython.footprint(type(loop))
-            self._blocks.held.clear()  # of another size, as what was seen
+            self._blocks.clear()  # of another size, as what was seen
             self._seen = {self._address}
         try:
             self._previous = weakref.ref(loop)
@@ -181,23 +186,34 @@ class Steering:
 class _Blocks:
     """Placeholders: those that lie where a loop is wanted, and the rest.
 
-    While they are made nothing else is that may be as large: no list, no bound method.
+    The rest is what lay before them, and is kept: the next search has only to pass what was freed
+    since. While they are made nothing else is that may be as large: no list, no bound method.
     """
 
     def __init__(self) -> None:
         self.held: dict[int, bytes] = {}
-        self.rest: list[bytes] = []
+        self._rest: list[bytes] = []
+
+    def clear(self) -> None:
+        """Let go of all places."""
+        self.held.clear()
+        self._rest.clear()
+
+    def trim(self) -> None:
+        """Let go of the rest, where it has become much: of what passes free, all ends here."""
+        if len(self._rest) > _KEPT:
+            self._rest.clear()
 
     def take(self, shape: Footprint, places: Set[int], count: int, most: int = _MOST) -> None:
         """Hold so many of these places; the rest is what has to be made before they are reached."""
-        length, offset = shape.length, shape.offset
-        while count and len(self.rest) < most:
-            placeholder = bytes(length)  # in place of a call: this is a pass's whole cost
+        length, offset, limit = shape.length, shape.offset, len(self._rest) + most
+        while count and len(self._rest) < limit:
+            placeholder = bytes(length)  # no call of fill(): this is what a pass costs
             if id(placeholder) + offset in places:
                 self.held[id(placeholder) + offset] = placeholder
                 count -= 1
             else:
-                self.rest.append(placeholder)
+                self._rest.append(placeholder)
 
     def aim_at(self, shape: Footprint, place: int) -> None:
         """Have the next loop made at a place that is held.
@@ -211,11 +227,12 @@ class _Blocks:
 
     def aim_at_new(self, shape: Footprint, seen: Set[int]) -> None:
         """Have the next loop made where none of these was."""
-        while len(self.rest) < _MOST:
+        most = len(self._rest) + _MOST
+        while len(self._rest) < most:
             place, block = shape.fill()
             if place not in seen:
                 return
-            self.rest.append(block)
+            self._rest.append(block)
 
 
 @functools.cache
