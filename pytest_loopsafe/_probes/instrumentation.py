@@ -59,6 +59,7 @@ class Patches:
     def __init__(self) -> None:
         self._undo: list[tuple[Any, str, bool, Any, Any]] = []
         self._on_loop_classes: list[Callable[[type], None]] = []
+        self._loop_classes = tuple(dict.fromkeys(_loop_classes(asyncio.AbstractEventLoop)))
         self._when_armed: list[Callable[[], None]] = []
         self._of_modules: dict[int, tuple[Any, Any]] = {}
         self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
@@ -119,7 +120,7 @@ class Patches:
                 self.replace(cls, name, build)
 
         self._on_loop_classes.append(patch)
-        for cls in dict.fromkeys(_loop_classes(asyncio.AbstractEventLoop)):
+        for cls in self._loop_classes:
             patch(cls)
 
     def when_armed(self, action: Callable[[], None]) -> None:
@@ -150,6 +151,7 @@ class Patches:
 
     def cover(self, cls: type) -> None:
         """Patch a loop class that was defined after the probes were installed."""
+        self._loop_classes = tuple(dict.fromkeys((*self._loop_classes, cls)))
         for patch in self._on_loop_classes:
             patch(cls)
 

@@ -146,6 +146,8 @@ class View:
         self.is_stdlib = functools.lru_cache(maxsize=4096)(self._is_stdlib)
         self.lines: dict[tuple[int, int | None], tuple[CodeType, Any]] = {}
         """What was made of a line of code under this view; see `pytest_loopsafe._words.stacks`."""
+        self.libraries: set[str] = set()
+        """Names of modules that are not the user's; see `pytest_loopsafe._graph.roots`."""
 
     def _take(self, folder: Folder, projects: set[str]) -> None:
         self._installed[f"{comparable(folder.path)}/"] = folder
