@@ -50,10 +50,12 @@ class Audit:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         """In an audit each test is watched: patch asyncio once, and not for each."""
+        from pytest_loopsafe._run.last_words import exit_guarded
         from pytest_loopsafe._watch.canary import BlindError
         from pytest_loopsafe._watch.watch import standing_by
 
         with ExitStack() as stack:
+            stack.enter_context(exit_guarded(self._exits))
             with suppress(BlindError):  # each test will say so
                 stack.enter_context(standing_by())
             return (yield)
@@ -155,7 +157,6 @@ class Audit:
 
     def _opened(self, item: pytest.Item) -> Window:
         from pytest_loopsafe._plugin.windows import Window
-        from pytest_loopsafe._run.last_words import exit_guarded
         from pytest_loopsafe._watch.watch import Watch
 
         base = self._settings_of(item)
@@ -174,7 +175,7 @@ class Audit:
             wanted = replace(base, loops=self._loops, schedule="consecutive")
             schedule = schedules.make(wanted, own_loops=True)
         window = Window(watch, item.nodeid, schedule)
-        window.open(exit_guarded(functools.partial(self._exits, item, window)))
+        window.open()
         self._session.started(item, Told(window.report))
         self._window = self._latest = window
         return window
@@ -271,7 +272,10 @@ class Audit:
         """Note for the count at the end how often a test was run, and why not more often."""
         self._session.note(item, {"runs": runs, "not_over_loops": why_not or None})
 
-    def _exits(self, item: pytest.Item, window: Window, status: int) -> None:
+    def _exits(self, status: int) -> None:
+        item, window = self._item, self._window
+        if item is None or window is None:
+            return  # nothing is under watch
         with suppress(Exception):  # then what was found before is what there is
             window.watch.end_pass()
         self._session.last_word(

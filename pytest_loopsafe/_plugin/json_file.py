@@ -57,12 +57,12 @@ def encodable(value: Any) -> Any:
     Half of a surrogate pair, as a name that the code made up may have it, is refused by most that
     read JSON, and by pytest-xdist, whose worker would be gone with all that it found.
     """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
         return {key: encodable(one) for key, one in value.items()}
     if isinstance(value, list):
         return [encodable(one) for one in value]
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
     return value
 
 

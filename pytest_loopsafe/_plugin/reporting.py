@@ -69,20 +69,24 @@ class Reporting:
             # Plain data under a name of ours travels with the report, from xdist's workers too.
             shown = text and text.to_json()
             report.loopsafe = {**data, "text": shown}  # type: ignore[attr-defined]
-            self._tell_properties(item, report)
+            self._tell_properties(item, report, data)
         if call.when == "call":
             self._session.let_go(item)
         elif call.when == "teardown":
             self._session.forget(item)
         return report
 
-    def _tell_properties(self, item: pytest.Item, report: pytest.TestReport) -> None:
+    def _tell_properties(
+        self, item: pytest.Item, report: pytest.TestReport, data: dict[str, Any]
+    ) -> None:
         """A property for each finding, in JUnit's XML and for whoever else reads them.
 
         JUnit's is written from the report of the teardown, which has the item's.
         """
         from pytest_loopsafe._report.rendering import headline
 
+        if not data["findings"] and not item.user_properties:
+            return  # most tests
         found: list[tuple[str, object]] = [
             (_PROPERTY, headline(finding) + (f" ({finding.owner})" if finding.owner else ""))
             for one in self._session.reports_of(item)

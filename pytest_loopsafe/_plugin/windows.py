@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 
 from pytest_loopsafe._report.report import LoopReport, LoopSafetyError
 from pytest_loopsafe._run.schedules import Schedule
@@ -30,17 +30,13 @@ class Window:
         self._armed = ExitStack()
         self._told: set[tuple[str, str]] = set()
 
-    def open(self, guard: AbstractContextManager[object]) -> None:
+    def open(self) -> None:
         """Begin.
-
-        Args:
-            guard: is to be in force as long as this is.
 
         Raises:
             BlindError: when the canary is not seen on this interpreter.
         """
         patches = self._armed.enter_context(self.watch.armed())
-        self._armed.enter_context(guard)
         if self._schedule is not None:
             self._armed.enter_context(self._schedule.running(patches))
             self.watch.begin_pass(1, self._key)
