@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters.base import Adapter as Adapter
     from pytest_loopsafe._adapters.base import NoProbeError as NoProbeError
+    from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery as LoopsafeCelery
+    from pytest_loopsafe._plugin.fixtures.runner import LoopRunner as LoopRunner
     from pytest_loopsafe._report.report import LoopReport as LoopReport
     from pytest_loopsafe._report.report import LoopSafetyError as LoopSafetyError
     from pytest_loopsafe._report.report import PassOutcome as PassOutcome
@@ -44,7 +46,9 @@ _HOMES = {
     "LoopFactoryError": "_run.schedules",
     "LoopInfo": "_words.loops",
     "LoopReport": "_report.report",
+    "LoopRunner": "_plugin.fixtures.runner",
     "LoopSafetyError": "_report.report",
+    "LoopsafeCelery": "_plugin.fixtures.celery",
     "LoopsafeWarning": "_watch.watch",
     "Origin": "_words.findings",
     "PassOutcome": "_report.report",
@@ -68,7 +72,9 @@ __all__ = [  # noqa: RUF022 - the two functions first
     "LoopFactoryError",
     "LoopInfo",
     "LoopReport",
+    "LoopRunner",
     "LoopSafetyError",
+    "LoopsafeCelery",
     "LoopsafeWarning",
     "NoProbeError",
     "Origin",
