@@ -493,13 +493,14 @@ def late_thread_that_is_prepared() -> Body:
     shared = Shared()
 
     async def body() -> None:
-        loop = shared.kept.setdefault("it", asyncio.get_running_loop())
-        if loop is asyncio.get_running_loop():
+        ended = shared.kept.pop("it", None)
+        shared.kept["it"] = asyncio.get_running_loop()
+        if ended is None:
             return
 
         def late() -> None:
             try:
-                loop.call_soon_threadsafe(print)
+                ended.call_soon_threadsafe(print)
             except RuntimeError:
                 pass
 

@@ -19,7 +19,7 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._bytecode import Body
+from pytest_loopsafe._bytecode import Body, Reader, callee
 from pytest_loopsafe._probes.names import NO, UNKNOWN, Names, match
 from pytest_loopsafe._words.stacks import Frame, handler_frame
 from pytest_loopsafe._words.ways import Exit, LetGo, Point, Way
@@ -93,6 +93,48 @@ def calls_nothing_else(point: Point) -> bool:
     return all(one is here or _lies_within(one, here) for one in calls)
 
 
+def does_otherwise(point: Point) -> bool:
+    """Whether the handler calls what the call that failed was given to have called.
+
+    ``except RuntimeError: callback(item)`` after ``loop.call_soon_threadsafe(callback, item)``.
+    """
+    reading = _Reading(point, BaseException)
+    target = reading.target
+    if target is None:
+        return False
+    body = Body.of(point.code)
+    calls = _Calls(body)
+    calls.read()
+    _, given = calls.made.get(body.at(point.offset), ((), []))
+    goals = [index for index, (called, _) in calls.made.items() if called and called in given]
+    left = [n for n, one in enumerate(body.instructions) if one.opname == "POP_EXCEPT"]
+    return body.reaches(body.at(target), goals, left)
+
+
+class _Calls(Reader[tuple[str, ...]]):
+    """What a function calls and gives to it, by the names that lead there.
+
+    Attributes:
+        made: by the index of the call.
+    """
+
+    def __init__(self, body: Body) -> None:
+        super().__init__(body, ())
+        self.made: dict[int, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {}
+
+    def value(
+        self, index: int, one: dis.Instruction, given: list[tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """The names that lead to a value; to what a call gives, those of what it calls."""
+        if one.opname in _CALLS:
+            self.made[index] = called, _ = callee(one, given, self.unknown)
+            return called
+        if one.opname == "LOAD_ATTR":
+            return (*given[0], one.argval) if given[0] else ()
+        return (one.argval,) if one.opname in _LOADS else ()
+
+
+_LOADS = ("LOAD_DEREF", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME")
 _CALLS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
 
 
@@ -124,6 +166,11 @@ class _Reading:
         self._kind = kind
         self._body = Body.of(point.code)
         self._instructions = self._body.instructions
+
+    @property
+    def target(self) -> int | None:
+        """Where the handler begins that an error enters where the frame stands."""
+        return self._handler_of(self._point.offset)
 
     @functools.cached_property
     def _names(self) -> Names:

@@ -18,12 +18,13 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.bindings import is_transport
 from pytest_loopsafe._probes.connections import WRITES, ConnectionDriven, ConnectionProbe
-from pytest_loopsafe._probes.handlers import PASSES, calls_nothing_else, outcome
+from pytest_loopsafe._probes.handlers import PASSES, calls_nothing_else, does_otherwise, outcome
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls303 import LEFT_OPEN
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
@@ -71,8 +72,17 @@ class AskedOfRefusal(Sighting):
     code: CodeType
 
 
+@dataclass(frozen=True)
+class Posted(Sighting):
+    """A loop took what code handed over; told only once a loop has refused some."""
+
+    loop: asyncio.AbstractEventLoop
+    code: CodeType
+
+
+_POST = "call_soon_threadsafe"
 _SCHEDULING = (
-    "call_soon_threadsafe",
+    _POST,
     "call_later",
     "call_at",
     "create_task",
@@ -90,6 +100,13 @@ class ClosedLoopProbe:
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook asyncio's own check; for other loops, the public methods that refuse."""
         is_closed = operator.attrgetter(_cpython.CLOSED_MARK)
+        refused: list[str] = []  # not empty once a loop has refused what was posted to it
+        patches.when_armed(refused.clear)
+
+        def emit_refusal(loop: Any, method: str, error: BaseException, let_go: LetGo) -> None:
+            if method == _POST:
+                refused[:] = [method]
+            emit(ClosedLoopCall(loop, _cpython.get_running_loop(), method, error, let_go))
 
         def build_check(original: Callable[..., Any]) -> Callable[..., Any]:
             # Called on each call_soon. An open loop is answered here, at the original's own price.
@@ -102,7 +119,7 @@ class ClosedLoopProbe:
                 except RuntimeError as error:
                     method, let_go = sys._getframe(1).f_code.co_name, LetGo()
                     _dies_with_the_error = let_go.sentinel()
-                    emit(ClosedLoopCall(self, _cpython.get_running_loop(), method, error, let_go))
+                    emit_refusal(self, method, error, let_go)
                     raise
 
             return _check_closed
@@ -117,7 +134,18 @@ class ClosedLoopProbe:
 
             return is_closed
 
+        def build_post(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call_soon_threadsafe(self: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                handle = original(self, *args, **kwargs)
+                if refused:
+                    emit(Posted(self, _caller(sys._getframe(1))))
+                return handle
+
+            return call_soon_threadsafe
+
         patches.replace(*_cpython.CLOSED_CHECK, build_check)
+        patches.on_loop_classes(_POST, build_post, inherited=True)
         patches.on_loop_classes("is_closed", build_is_closed, inherited=True)
 
         def build_method(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,9 +157,9 @@ class ClosedLoopProbe:
                     return original(self, *args, **kwargs)
                 except RuntimeError as error:
                     if self.is_closed():
-                        running, let_go = _cpython.get_running_loop(), LetGo()
+                        let_go = LetGo()
                         _dies_with_the_error = let_go.sentinel()
-                        emit(ClosedLoopCall(self, running, name, error, let_go))
+                        emit_refusal(self, name, error, let_go)
                     raise
 
             return method
@@ -145,18 +173,25 @@ class ClosedLoop(Detector):
 
     rules = (CALL, LEFT_OPEN)
     probes = (ClosedLoopProbe(), ConnectionProbe())
-    judges = (ClosedLoopCall, ConnectionDriven, AskedOfRefusal)
+    judges = (ClosedLoopCall, ConnectionDriven, AskedOfRefusal, Posted)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         # Who asked, by the id() of the refusal and the number of the loop.
         self._asked: dict[tuple[int, int], list[CodeType]] = {}
+        # Which later loop there was when a loop first refused what this code posted to it.
+        self._first: dict[tuple[int, CodeType], int] = {}
+        # The last of the loops that code posted to, whether that was taken or not.
+        self._latest: dict[CodeType, int] = {}
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the call with its stack; an expected refusal is taken back when all rests."""
         if isinstance(sighting, AskedOfRefusal):
             key = id(sighting.error), self.loops.of(sighting.loop).number
             self._asked.get(key, []).append(sighting.code)
+            return
+        if isinstance(sighting, Posted):
+            self._post(self.loops.of(sighting.loop), sighting.code)
             return
         if isinstance(sighting, ConnectionDriven):
             if not sighting.loop.is_closed() or sighting.method not in WRITES:
@@ -188,6 +223,8 @@ class ClosedLoop(Detector):
         error = sighting.error if rule is CALL else None
         way = way_here(frames, type(error), sighting.let_go) if error is not None else None
         asked = self._asked[id(error), home.number] = []
+        caller = _caller(frames[-1])
+        goes_on = sighting.method == _POST and error is not None and self._goes_on(home, caller)
         yield Observation(
             Finding(
                 rule,
@@ -200,9 +237,48 @@ class ClosedLoop(Detector):
             ),
             error,
             way,
-            functools.partial(_is_expected, way, asked) if way is not None else None,
+            functools.partial(self._is_expected, way, asked, home, caller if goes_on else None)
+            if way is not None
+            else None,
             about=_about(thing, sighting.loop, frames) if rule is CALL else (),
         )
+
+    def _post(self, loop: LoopInfo, code: CodeType) -> None:
+        self._latest[code] = max(self._latest.get(code, loop.number), loop.number)
+
+    def _goes_on(self, home: LoopInfo, code: CodeType) -> bool:
+        """Whether code posts to a dead loop once more, in the time of yet another loop.
+
+        A refusal is to be expected once: the loop has just ended, and the next does its work.
+        """
+        self._post(home, code)
+        later = self.loops.rerun_since(home)
+        if later is None:
+            return False
+        if len(self._first) > _MOST_POSTERS:
+            self._first.clear()
+        return self._first.setdefault((home.number, code), later.number) != later.number
+
+    def _is_expected(
+        self, way: Way, asked: list[CodeType], home: LoopInfo, poster: CodeType | None, fate: Fate
+    ) -> bool:
+        """Whether the code is prepared for a refusal, and does not go on without end."""
+        if not _is_handled(way, asked, fate):
+            return False
+        if poster is None or self._latest.get(poster, home.number) > home.number:
+            return True  # it posts to all loops that there ever were: one of them will hear it
+        return any(point.code is fate.stayed_in and does_otherwise(point) for point in way.points)
+
+
+_MOST_POSTERS = 10_000
+
+
+def _caller(frame: FrameType | None) -> CodeType:
+    """The code that called a loop, not counting what hands on within the standard library."""
+    assert frame is not None
+    while is_stdlib(frame.f_code.co_filename) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code
 
 
 def _is_late_answer(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
@@ -214,7 +290,7 @@ def _is_late_answer(frames: list[FrameType], sighting: ClosedLoopCall) -> bool:
     )
 
 
-def _is_expected(way: Way, asked: list[CodeType], fate: Fate) -> bool:
+def _is_handled(way: Way, asked: list[CodeType], fate: Fate) -> bool:
     """Whether the code is prepared for the refusal: the frame that handled it made the call.
 
     A thread cannot ask first: the loop may close between the question and the call. So catching
