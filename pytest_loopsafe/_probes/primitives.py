@@ -24,6 +24,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import primitives as private
+from pytest_loopsafe._probes.events import Events, change
 from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import CalledFromThread
@@ -52,14 +53,6 @@ class QueueFilled(Sighting):
     queue: Any
     loop: asyncio.AbstractEventLoop
     stock: Stock
-
-
-@dataclass(frozen=True)
-class EventChanged(Sighting):
-    """An Event was set or cleared in a loop, and was not so before: told once in each loop."""
-
-    event: Any
-    loop: asyncio.AbstractEventLoop
 
 
 class BindingProbe:
@@ -107,7 +100,8 @@ class UseProbe:
         """Hook the methods that may have to wait, and those that say whether they would."""
         steps = Steps(patches.steps)
         gates = Gates(emit, steps)
-        events, barriers, waits, gets, puts, joins = (Uses(emit, steps) for _ in range(6))
+        barriers, waits, gets, puts, joins = (Uses(emit, steps) for _ in range(5))
+        events = Events(emit, steps)
         filled = Filled(emit, steps)
         for table in (steps, gates, events, barriers, waits, gets, puts, joins, filled):
             patches.when_armed(table.clear)
@@ -117,8 +111,8 @@ class UseProbe:
         patches.replace(asyncio.Condition, "wait", _use(waits, "wait"))
         patches.replace(asyncio.Barrier, "wait", _use(barriers, "wait"))
         patches.replace(asyncio.Event, "wait", _use(events, "wait"))
-        patches.replace(asyncio.Event, "set", _change(events, before=False))
-        patches.replace(asyncio.Event, "clear", _change(events, before=True))
+        patches.replace(asyncio.Event, "set", change(events, _from_thread))
+        patches.replace(asyncio.Event, "clear", change(events, _from_thread))
         patches.replace(asyncio.Event, "is_set", _ask(events, _is_set))
         patches.replace(asyncio.Queue, "get", _use(gets, "get"))
         patches.replace(asyncio.Queue, "put", _use(puts, "put"))
@@ -143,6 +137,8 @@ def _use(uses: Uses, name: str) -> Build:
                     waits = private.would_wait(self, name)
                     counts = waits or private.may_wait(self, name) or _changes(record, loop)
                     uses.use(self, name, loop, user, waits=waits, counts=counts)
+                    if type(uses) is Events and not waits:
+                        uses.is_found_set(self, loop, asked=False)
             return original(self, *args, **kwargs)
 
         return _cpython.marked_async(method)
@@ -153,26 +149,6 @@ def _use(uses: Uses, name: str) -> Build:
 def _changes(record: Any, loop: Any) -> bool:
     """Whether it is an event that was set or cleared in this loop."""
     return record is not None and record.changed and record.loop() is loop
-
-
-def _change(events: Uses, *, before: bool) -> Build:
-    def build(original: Original) -> Original:
-        def change(self: Any) -> Any:
-            loop = _cpython.get_running_loop()
-            if loop is None:
-                _from_thread(events.emit, self, original.__name__)
-            elif (
-                private.is_set(self) is before
-                and not _changes(events.records.get(id(self)), loop)
-                and private.calling_user(sys._getframe(1)) is not None
-            ):
-                events.within(self, loop).changed = True
-                events.emit(EventChanged(self, loop))
-            return original(self)
-
-        return change
-
-    return build
 
 
 def _fill(filled: Filled) -> Build:
@@ -206,6 +182,8 @@ def _ask(uses: Uses, promise: Callable[[Any, Any], dict[str, int] | None]) -> Bu
             if private.is_internal(frame):
                 return answer
             record, loop = known(id(self)), running()
+            if loop is not None and answer is True and type(uses) is Events:
+                uses.is_found_set(self, loop, asked=True)
             # What was used without a question in this loop counts in any case.
             if loop is not None and (
                 record is None or not record.plainly or record.loop() is not loop

@@ -28,7 +28,9 @@ A queue counts where it is read, or filled up to a limit, without having been as
 of the same task. ``put`` on a queue without a limit never waits, nor do ``put_nowait`` and
 ``release``, and ``join`` only where something is unfinished. A barrier and a condition count where
 they are waited for. An Event counts where it had to be waited for, or where its state was changed
-in that loop before: set once for good, or set again when it is set already, it is a plain flag.
+in that loop before: set once for good, or set again when it is set already, it is a plain flag. One
+that an earlier loop has set, and that is found set, is none if it is set or cleared after that by
+who has not asked (`pytest_loopsafe._probes.events`): this loop took the other's news for its own.
 
 Whether code that asked first listened to the answer is judged at rest, from its bytecode
 (`pytest_loopsafe._words.answers`).
@@ -42,6 +44,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.events import AnnouncedAnew, EventChanged, FoundSet
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
@@ -53,7 +56,7 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.naming import name_primitive
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Frame, Stack
+from pytest_loopsafe._words.stacks import Frame, Stack, stack_here
 
 RULE = Rule(
     "LS107",
@@ -72,6 +75,15 @@ class _Use:
     loop: LoopInfo
     frames: tuple[Frame, ...]
     asked: tuple[Asked, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where an Event was found set in a loop, since an earlier one."""
+
+    home: LoopInfo
+    loop: LoopInfo
+    frames: tuple[Frame, ...]
 
 
 @dataclass
@@ -93,10 +105,12 @@ class SharedPrimitives(Detector):
 
     rules = (RULE,)
     probes = (UseProbe(), SchedulingProbe())
-    judges = (CouldWait, PassEnded, RunEnded)
+    judges = (CouldWait, EventChanged, FoundSet, AnnouncedAnew, PassEnded, RunEnded)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._changed: ByPrimitive[list[LoopInfo]] = ByPrimitive(list)
+        self._found: ByPrimitive[list[_Found]] = ByPrimitive(list)
         self._uses: ByPrimitive[_Uses] = ByPrimitive(_Uses)
         self._asked: list[tuple[weakref.ref[Any], _Uses]] = []
 
@@ -104,6 +118,15 @@ class SharedPrimitives(Detector):
         """Report a use once one in an earlier loop counts; one that asked first, at rest."""
         if isinstance(sighting, CouldWait):
             yield from self._used(sighting)
+        elif isinstance(sighting, EventChanged):
+            self._changed.of(sighting.event)[:] = [self.loops.of(sighting.loop)]
+        elif isinstance(sighting, FoundSet):
+            loop, frames = self.loops.of(sighting.loop), stack_here()
+            homes = self._changed.of(sighting.event)
+            self._found.of(sighting.event)[:] = [_Found(home, loop, frames) for home in homes]
+        elif isinstance(sighting, AnnouncedAnew):
+            for found in self._found.of(sighting.event):
+                yield _carried_over(sighting, found)
         elif isinstance(sighting, PassEnded | RunEnded):
             asked, self._asked = self._asked, []
             for ref, uses in asked:
@@ -165,3 +188,26 @@ class SharedPrimitives(Detector):
                 about=(primitive,),
                 users=users,
             )
+
+
+def _carried_over(sighting: AnnouncedAnew, found: _Found) -> Observation:
+    name, done = name_primitive(sighting.event), _DONE[sighting.method]
+    return Observation(
+        Finding(
+            RULE,
+            f"one {name} was set in {found.home} and found set in {found.loop}, before it was "
+            f"{done} there: {found.loop} took what {found.home} had announced for its own",
+            found.loop,
+            found.home,
+            (
+                Stack(f"found set in {found.loop}", found.frames),
+                Stack(f"{done} in {found.loop}", stack_here()),
+                *loop_births(found.home, found.loop),
+            ),
+            "Make it inside the loop that uses it, or clear it where a loop begins.",
+        ),
+        about=(sighting.event,),
+    )
+
+
+_DONE = {"set": "set", "clear": "cleared"}

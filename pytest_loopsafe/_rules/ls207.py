@@ -24,9 +24,10 @@ from pytest_loopsafe._graph.reliance import (
     is_unheard,
     surroundings,
 )
+from pytest_loopsafe._probes.events import EventChanged
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
-from pytest_loopsafe._probes.primitives import EventChanged, QueueFilled, UseProbe
+from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, TimerSet, called_code
