@@ -1,14 +1,15 @@
-"""What LS102 and LS107 both need: something kept for each primitive, and where a use was."""
+"""What rules about uses need: something kept for each primitive, and where a use was."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import CodeType, FrameType
 from typing import Any, Generic, TypeVar
 
 from pytest_loopsafe._probes.uses import CouldWait
+from pytest_loopsafe._words.answers import Place
 from pytest_loopsafe._words.stacks import (
     Frame,
     describe_frames,
@@ -68,6 +69,11 @@ def frames_of(sighting: CouldWait) -> tuple[Frame, ...]:
 def users_of_use(sighting: CouldWait) -> tuple[Any, ...] | None:
     """The objects whose methods were at it; None for those that run now. Not to be kept."""
     return users_of(sighting.holder.get_coro()) if sighting.holder is not None else None
+
+
+def frames_at(where: Iterable[Place]) -> tuple[Frame, ...]:
+    """Where code was, from what was kept of it: innermost first given, outermost first told."""
+    return tuple(_frame_at(code, offset) for code, offset in where)[::-1]
 
 
 def _frame_at(code: CodeType, offset: int) -> Frame:

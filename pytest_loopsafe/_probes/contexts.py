@@ -1,0 +1,238 @@
+"""Seeing asynchronous contexts that are entered by hand, and where they are left.
+
+What ``async with`` enters it leaves, in the same frame and so in the same loop: that is told by the
+instruction at which ``__aenter__`` is called, and nothing is noted of it. What is entered by a call
+(``await lifespan.__aenter__()``, ``await stack.enter_async_context(session)``) has to be left by
+one, and there it is forgotten.
+
+An exit stack counts from the first asynchronous context that is entered into it: files and plain
+callbacks have no loop. One that ``async with`` has entered is left by that, until ``pop_all()``
+hands on what it holds.
+
+Seen are ``@asynccontextmanager`` functions, exit stacks and task groups, asyncio's and anyio's. A
+class of the user's that is entered by hand is not; into a stack it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dis
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._words.answers import Place, places
+from pytest_loopsafe._words.texts import type_name
+
+_DEPTH = 12
+"""So many frames outwards are kept of where a context was entered."""
+
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class ContextEntered(Sighting):
+    """A context was entered by hand.
+
+    Attributes:
+        context: the context.
+        loop: the running loop; None where none runs, and `coroutine` is to be run by one.
+        coroutine: what ``__aenter__`` gave.
+        where: the frames that did it, innermost first.
+        what: its name, for people.
+    """
+
+    context: Any
+    loop: asyncio.AbstractEventLoop | None
+    coroutine: Any
+    where: tuple[Place, ...]
+    what: str
+
+
+@dataclass(frozen=True)
+class ContextLeft(Sighting):
+    """Such a context is left; as `ContextEntered`."""
+
+    context: Any
+    loop: asyncio.AbstractEventLoop | None
+    coroutine: Any
+
+
+@contextlib.asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield
+
+
+_GENERATOR: Any = type(_nothing())
+"""What a function under ``@asynccontextmanager`` gives."""
+
+
+class _Stack:
+    """What is known of one exit stack: whether a frame leaves it, and what was entered into it."""
+
+    __slots__ = ("entered", "framed", "names", "ref")
+
+    def __init__(self, ref: weakref.ref[Any]) -> None:
+        self.ref = ref
+        self.framed = False
+        self.entered: ContextEntered | None = None
+        self.names: list[str] = []
+
+
+class ContextProbe:
+    """Sees contexts that are entered and left by calls."""
+
+    def install(self, patches: Patches, emit: Emit) -> None:
+        """Hook the two methods of each kind, and those of a stack that enter something into it."""
+        _Hooks(patches, emit).install()
+
+
+class _Hooks:
+    def __init__(self, patches: Patches, emit: Emit) -> None:
+        self._patches = patches
+        self._emit = emit
+        self._open: dict[int, weakref.ref[Any]] = {}
+        self._stacks: dict[int, _Stack] = {}
+
+    def install(self) -> None:
+        replace, stack = self._patches.replace, contextlib.AsyncExitStack
+        self._patches.when_armed(self._open.clear)
+        for kind in (_GENERATOR, asyncio.TaskGroup):
+            self._hook(kind)
+        self._patches.when_imported("anyio._backends._asyncio", "TaskGroup", self._hook)
+        replace(stack, "__aenter__", self._build_stack_entered)
+        replace(stack, "__aexit__", self._build_left)
+        for name in ("enter_async_context", "push_async_exit"):
+            replace(stack, name, self._build_into_stack)
+        replace(stack, "pop_all", self._build_handed_on)
+
+    def _hook(self, kind: Any) -> None:
+        self._patches.replace(kind, "__aenter__", self._build_entered)
+        self._patches.replace(kind, "__aexit__", self._build_left)
+
+    def _build_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __aenter__(context: Any) -> Any:  # noqa: N807
+            coroutine, frame = original(context), sys._getframe(1)
+            # What a stack enters it leaves.
+            if frame.f_globals is not _OF_STACKS and not _by_async_with(frame):
+                self._note(context, coroutine, frame, _name(context))
+            return coroutine
+
+        return _cpython.marked_async(__aenter__)
+
+    def _build_left(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __aexit__(context: Any, *error: Any) -> Any:  # noqa: N807
+            coroutine = original(context, *error)
+            ref = self._open.pop(id(context), None)
+            if ref is not None and ref() is context:
+                self._emit(ContextLeft(context, _cpython.get_running_loop(), coroutine))
+            return coroutine
+
+        return _cpython.marked_async(__aexit__)
+
+    def _build_stack_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __aenter__(stack: Any) -> Any:  # noqa: N807
+            if _by_async_with(sys._getframe(1)):
+                self._of(stack).framed = True
+                self._open.pop(id(stack), None)
+            return original(stack)
+
+        return _cpython.marked_async(__aenter__)
+
+    def _build_into_stack(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def enter(stack: Any, context: Any) -> Any:
+            entered = original(stack, context)
+            known = self._of(stack)
+            if len(known.names) < _MOST_NAMED:
+                known.names.append(_name(context))
+            what = f"an {type_name(stack)} with {', '.join(known.names)}"
+            frame = sys._getframe(1)
+            if not known.framed and id(stack) not in self._open:
+                coroutine = entered if original.__name__ == "enter_async_context" else None
+                self._note(stack, coroutine, frame, what)
+            elif known.framed and known.entered is None:  # to be told if it is handed on
+                known.entered = _entered(None, None, frame, what)
+            return entered
+
+        if original.__name__ == "enter_async_context":
+            return _cpython.marked_async(enter)
+        return enter
+
+    def _build_handed_on(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def pop_all(stack: Any) -> Any:
+            new, known = original(stack), self._stacks.pop(id(stack), None)
+            if known is None or known.ref() is not stack:
+                return new
+            self._of(new).names = known.names
+            ref = self._open.pop(id(stack), None)
+            if ref is not None:
+                self._emit(ContextLeft(stack, _cpython.get_running_loop(), None))
+            if ref is not None or known.entered is not None:
+                what = f"an {type_name(new)} with {', '.join(known.names)}"
+                self._note(new, None, sys._getframe(1), what)
+            if known.framed:
+                self._of(stack).framed = True
+            return new
+
+        return pop_all
+
+    def _note(self, context: Any, coroutine: Any, frame: FrameType, what: str) -> None:
+        key = id(context)
+
+        def forget(ref: weakref.ref[Any]) -> None:
+            if self._open.get(key) is ref:
+                del self._open[key]
+
+        self._open[key] = weakref.ref(context, forget)
+        self._emit(_entered(context, coroutine, frame, what))
+
+    def _of(self, stack: Any) -> _Stack:
+        key = id(stack)
+        known = self._stacks.get(key)
+        if known is None or known.ref() is not stack:
+
+            def forget(ref: weakref.ref[Any]) -> None:
+                current = self._stacks.get(key)
+                if current is not None and current.ref is ref:
+                    del self._stacks[key]
+
+            known = self._stacks[key] = _Stack(weakref.ref(stack, forget))
+        return known
+
+
+def _entered(context: Any, coroutine: Any, frame: FrameType, what: str) -> ContextEntered:
+    loop = _cpython.get_running_loop()
+    return ContextEntered(context, loop, coroutine, places(frame, _DEPTH), what)
+
+
+_OF_STACKS = vars(contextlib)
+
+
+def _name(context: Any) -> str:
+    if type(context) is _GENERATOR:
+        generator = vars(context).get("gen")
+        name = getattr(generator, "__qualname__", None) if generator is not None else None
+        if type(name) is str:
+            return f"{name.rpartition('<locals>.')[2]}()"
+    return type_name(context)
+
+
+def _by_async_with(frame: FrameType) -> bool:
+    """Whether a method is called by ``async with``, and not by a call that the code has written."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if _BEFORE is not None:
+        return code[at] == _BEFORE
+    # From 3.14 on the method is looked up by one instruction and called by the next.
+    return code[at] == _CALL and at >= _UNIT and code[at - _UNIT] == _LOAD_SPECIAL
+
+
+_BEFORE = dis.opmap.get("BEFORE_ASYNC_WITH")
+_CALL = dis.opmap["CALL"]
+_LOAD_SPECIAL = dis.opmap.get("LOAD_SPECIAL")
+_UNIT = 2
