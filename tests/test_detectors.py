@@ -493,14 +493,13 @@ def late_thread_that_is_prepared() -> Body:
     shared = Shared()
 
     async def body() -> None:
-        ended = shared.kept.pop("it", None)
-        shared.kept["it"] = asyncio.get_running_loop()
-        if ended is None:
+        loop = shared.kept.setdefault("it", asyncio.get_running_loop())
+        if loop is asyncio.get_running_loop():
             return
 
         def late() -> None:
             try:
-                ended.call_soon_threadsafe(print)
+                loop.call_soon_threadsafe(print)
             except RuntimeError:
                 pass
 

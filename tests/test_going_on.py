@@ -39,42 +39,46 @@ def over_loops(body: Callable[[], Any], schedule: str, loops: int = 3) -> LoopRe
     return pytest_loopsafe.run(body, loops=loops, schedule=schedule, check=False)
 
 
-@Schedule
-def test_from_the_loop_that_runs_now(schedule: str) -> None:
-    publisher = Publisher()
-
-    async def body() -> None:
-        publisher.loop = publisher.loop or asyncio.get_running_loop()
-        publisher.post(1)
-        await asyncio.sleep(0)
-
-    assert codes(over_loops(body, schedule)) == {"LS103"}
-
-
-@Schedule
-def test_from_a_thread_that_goes_on(schedule: str) -> None:
+class CallingBack:
     """The thread of a device's library: it was told of one loop, and calls back for ever."""
-    publisher, events = Publisher(), queue.SimpleQueue[threading.Event | None]()
 
-    def call_back() -> None:
-        while (done := events.get()) is not None:
-            publisher.post(1)
+    def __init__(self, post: Callable[[int], None]) -> None:
+        self._events = queue.SimpleQueue[threading.Event | None]()
+        self._post = post
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "CallingBack":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._events.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (done := self._events.get()) is not None:
+            self._post(1)
             done.set()
 
-    thread = threading.Thread(target=call_back)
-    thread.start()
-
-    async def body() -> None:
-        publisher.loop = publisher.loop or asyncio.get_running_loop()
+    async def once(self) -> None:
         done = threading.Event()
-        events.put(done)
+        self._events.put(done)
         await asyncio.to_thread(done.wait)
 
-    try:
-        assert codes(over_loops(body, schedule)) == {"LS103"}
-    finally:
-        events.put(None)
-        thread.join()
+
+def calls_back(publisher: Publisher, post: Callable[[int], None], schedule: str) -> set[str]:
+    async def body() -> None:
+        publisher.loop = publisher.loop or asyncio.get_running_loop()
+        await thread.once()
+
+    with CallingBack(post) as thread:
+        return codes(over_loops(body, schedule, 4))
+
+
+@Schedule
+def test_a_thread_that_calls_back(schedule: str) -> None:
+    publisher = Publisher()
+    assert calls_back(publisher, publisher.post, schedule) == {"LS103"}
 
 
 @Schedule
@@ -85,34 +89,33 @@ def test_behind_a_handler_further_out_that_asks_the_loop(schedule: str) -> None:
         assert publisher.loop is not None
         [publisher.loop.call_soon_threadsafe(publisher.got.append, one) for one in (item, item)]
 
-    async def body() -> None:
-        publisher.loop = publisher.loop or asyncio.get_running_loop()
+    def post(item: int) -> None:
         try:
-            hand_over(1)
+            hand_over(item)
         except RuntimeError:
+            assert publisher.loop is not None
             if not publisher.loop.is_closed():
                 raise
-        await asyncio.sleep(0)
 
-    assert codes(over_loops(body, schedule)) == {"LS103"}
+    assert calls_back(publisher, post, schedule) == {"LS103"}
 
 
-def test_a_coroutine_that_is_handed_over() -> None:
+@Schedule
+def test_a_coroutine_that_is_handed_over(schedule: str) -> None:
     publisher = Publisher()
 
     async def work() -> None:
         pass
 
-    async def body() -> None:
-        publisher.loop = publisher.loop or asyncio.get_running_loop()
+    def post(item: int) -> None:
+        assert publisher.loop is not None
         coroutine = work()
         try:
             asyncio.run_coroutine_threadsafe(coroutine, publisher.loop)
         except RuntimeError:
             coroutine.close()
-        await asyncio.sleep(0.01)
 
-    assert codes(over_loops(body, "consecutive")) == {"LS103"}
+    assert calls_back(publisher, post, schedule) == {"LS103"}
 
 
 # -- what is in order -----------------------------------------------------------------------
@@ -174,13 +177,41 @@ def test_what_could_not_be_posted_is_done_at_once(schedule: str) -> None:
         except RuntimeError:
             call(item)
 
+    def post(item: int) -> None:
+        deliver(publisher.got.append, item)
+
+    assert calls_back(publisher, post, schedule) == set()
+
+
+@Schedule
+def test_a_thread_of_its_own_for_each_post(schedule: str) -> None:
+    publisher = Publisher()
+
     async def body() -> None:
         publisher.loop = publisher.loop or asyncio.get_running_loop()
-        deliver(publisher.got.append, 1)
-        await asyncio.sleep(0)
+        thread = threading.Thread(target=publisher.post, args=(1,))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        publisher.post(1)
 
     assert codes(over_loops(body, schedule, 5)) == set()
-    assert len(publisher.got) == 5
+
+
+@Schedule
+def test_a_thread_that_is_told_of_each_loop(schedule: str) -> None:
+    publisher = Publisher()
+
+    async def body() -> None:
+        await thread.once()  # of the last loop: it finds out that it has gone
+        publisher.loop = asyncio.get_running_loop()
+        await thread.once()
+
+    def post(item: int) -> None:
+        if publisher.loop is not None:
+            publisher.post(item)
+
+    with CallingBack(post) as thread:
+        assert codes(over_loops(body, schedule, 5)) == set()
 
 
 def test_late_results_of_a_thread_that_outlived_its_loop() -> None:
@@ -212,12 +243,13 @@ def test_where_no_later_loop_does_that_work() -> None:
     async def listen() -> None:
         publisher.loop = asyncio.get_running_loop()
 
-    async def something_else(number: int) -> None:
-        publisher.post(number)
+    async def something_else(thread: CallingBack) -> None:
+        await thread.once()
 
     def run() -> None:
         asyncio.run(listen())
-        for number in range(3):
-            asyncio.run(something_else(number))
+        with CallingBack(publisher.post) as thread:
+            for _ in range(3):
+                asyncio.run(something_else(thread))
 
     assert codes(pytest_loopsafe.run(run, loops=1, check=False)) == set()

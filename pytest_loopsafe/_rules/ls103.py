@@ -10,6 +10,7 @@ import asyncio
 import functools
 import operator
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -37,6 +38,7 @@ from pytest_loopsafe._words.stacks import (
     users_here,
 )
 from pytest_loopsafe._words.ways import Fate, LetGo, Point, Way, way_here
+from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 CALL = Rule(
     "LS103",
@@ -179,8 +181,9 @@ class ClosedLoop(Detector):
         super().__init__(*args)
         # Who asked, by the id() of the refusal and the number of the loop.
         self._asked: dict[tuple[int, int], list[CodeType]] = {}
-        # Which later loop there was when a loop first refused what this code posted to it.
-        self._first: dict[tuple[int, CodeType], int] = {}
+        # Which later loop there was when a loop first refused what this code posted to it, by the
+        # id() of the thread that it ran in.
+        self._first: dict[tuple[int, CodeType, int], tuple[Ref, int]] = {}
         # The last of the loops that code posted to, whether that was taken or not.
         self._latest: dict[CodeType, int] = {}
 
@@ -224,7 +227,8 @@ class ClosedLoop(Detector):
         way = way_here(frames, type(error), sighting.let_go) if error is not None else None
         asked = self._asked[id(error), home.number] = []
         caller = _caller(frames[-1])
-        goes_on = sighting.method == _POST and error is not None and self._goes_on(home, caller)
+        posts = error is not None and sighting.method == _POST and running is None
+        goes_on = posts and self._goes_on(home, caller)
         yield Observation(
             Finding(
                 rule,
@@ -247,17 +251,23 @@ class ClosedLoop(Detector):
         self._latest[code] = max(self._latest.get(code, loop.number), loop.number)
 
     def _goes_on(self, home: LoopInfo, code: CodeType) -> bool:
-        """Whether code posts to a dead loop once more, in the time of yet another loop.
+        """Whether a thread posts to a dead loop once more, in the time of yet another loop.
 
-        A refusal is to be expected once: the loop has just ended, and the next does its work.
+        A refusal is to be expected once: the loop has just ended, and the next does its work. A
+        thread of its own for each post finds that out each time, and then it is gone.
         """
         self._post(home, code)
-        later = self.loops.rerun_since(home)
-        if later is None:
+        thread, later = threading.current_thread(), self.loops.rerun_since(home)
+        if later is None or thread is threading.main_thread():
             return False
         if len(self._first) > _MOST_POSTERS:
             self._first.clear()
-        return self._first.setdefault((home.number, code), later.number) != later.number
+        key = home.number, code, id(thread)
+        ref, first = self._first.get(key, (nowhere, 0))
+        if ref() is not thread:
+            self._first[key] = weak(thread), later.number
+            return False
+        return first != later.number
 
     def _is_expected(
         self, way: Way, asked: list[CodeType], home: LoopInfo, poster: CodeType | None, fate: Fate
