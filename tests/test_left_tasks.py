@@ -1,8 +1,11 @@
 """LS301: the tasks by which a test framework runs tests are nobody's to end; all others are."""
 
+import asyncio
 from importlib.util import find_spec
 
 import pytest
+
+import pytest_loopsafe
 
 STRICT = ("--loopsafe", "-o", "loopsafe_strict=true", "-p", "no:cacheprovider")
 
@@ -113,3 +116,29 @@ def test_a_task_of_a_librarys_callback_is_told(pytester: pytest.Pytester) -> Non
     result = pytester.runpytest(*STRICT)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*of sleep() was still pending*"])
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "what_happened"),
+    [(False, "when loop 1 ended, and was cancelled"), (True, "when loop 1 was closed by hand: ")],
+)
+def test_it_says_what_became_of_the_task(by_hand: bool, what_happened: str) -> None:
+    kept: list[asyncio.Task[None]] = []
+
+    async def leave() -> None:
+        kept.append(asyncio.create_task(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+
+    def run() -> None:
+        if not by_hand:
+            asyncio.run(leave())
+            return
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(leave())
+        loop.close()
+
+    report = pytest_loopsafe.run(run, loops=1)
+    [finding] = report.findings
+    assert finding.code == "LS301"
+    assert what_happened in finding.message
+    assert kept[0].cancelled() is not by_hand

@@ -28,9 +28,10 @@ class LoopRan(Sighting):
 
 @dataclass(frozen=True)
 class LoopEnding(Sighting):
-    """A loop is about to end; its tasks have not been cancelled yet."""
+    """A loop is about to end, by a Runner, which cancels its tasks now, or closed by hand."""
 
     loop: asyncio.AbstractEventLoop
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class LifeProbe:
                 told = ending.pop(id(self), None)
                 try:
                     if told is None or told() is not self:
-                        emit(LoopEnding(self))
+                        emit(LoopEnding(self, by_hand=True))
                     emit(LoopClosing(self))
                     result = original(self)
                     emit(LoopClosed(self))

@@ -75,17 +75,20 @@ class LeftTasks(Detector):
                 is_plain = type(coroutine) is CoroutineType  # else its __hash__ is somebody's
                 starter = self._starters.get(coroutine, info.maker) if is_plain else info.maker
                 if starter is not None or not is_plain or coroutine not in self._starters:
-                    yield self._left(task, info, starter)
+                    yield self._left(task, info, starter, by_hand=sighting.by_hand)
 
     @staticmethod
-    def _left(task: Any, info: LoopInfo, starter: str | None) -> Observation:
+    def _left(task: Any, info: LoopInfo, starter: str | None, *, by_hand: bool) -> Observation:
         frames, _ = suspended_frames(task.get_coro())
+        ended = f"{info} ended, and was cancelled"
+        if by_hand:
+            ended = f"{info} was closed by hand: nothing cancels it, and none of it runs any more"
         who = f" (started in {starter})" if starter != info.maker else ""
         return Observation(
             Finding(
                 PENDING,
                 f"task {task.get_name()!r} of {name_coroutine(task)}{who} was still pending when "
-                f"{info} ended, and was cancelled",
+                f"{ended}",
                 info,
                 None,
                 (Stack(f"pending in {info}", describe_frames(frames)), *loop_births(info)),
