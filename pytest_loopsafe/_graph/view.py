@@ -7,6 +7,7 @@ to the object and to those whose methods were at it, and where the last rest has
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import sys
 import threading
@@ -261,6 +262,10 @@ class Graph:
             or getattr(_cpython.timer_callback(thing), "__self__", None) is chain[-2]
         ):
             return False  # a record of what was set, or one that would only take itself away
+        if not is_a(thing, asyncio.Task) and any(
+            is_a(one, concurrent.futures.Future) for one in chain[:-1]
+        ):
+            return False  # where a job of an executor would leave its answer: nobody else has it
         if any(map(bindings.is_over, chain[:-1])):
             return False  # a process that has exited never had to wait for its input's end, say
         answers = [self.adapters.is_closed(one) for one in chain[:-1]]
