@@ -133,7 +133,8 @@ class _Sentinel:
         self._let_go = let_go
 
     def __del__(self) -> None:
-        self._let_go.happens(sys._getframe(1))
+        with contextlib.suppress(ValueError):  # the interpreter ends, and no frame is left
+            self._let_go.happens(sys._getframe(1))
 
 
 @dataclass(frozen=True)
