@@ -50,8 +50,9 @@ BLIND_WITHOUT: dict[str, str] = {
     "_asyncgen_firstiter_hook": "LS201 LS302",
     "_asyncgens": "LS201 LS302",
     "_asyncio_future_blocking": "LS101 LS106 LS108 LS201",
-    "_callback": "LS101 LS105 LS106 LS201 LS207",
-    "_callbacks": "LS203",
+    "_args": "LS307",
+    "_callback": "LS101 LS105 LS106 LS201 LS207 LS307",
+    "_callbacks": "LS203 LS307",
     "_check_closed": "LS103 LS303",
     "_closed": "LS103 LS204 LS303",
     "_cond": PRIMITIVE_BOUND,
@@ -60,7 +61,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_ensure_future": "LS101",
     "_finished": PRIMITIVE_BOUND,
     "_force_close": "LS401 LS402",
-    "_fut_waiter": "",
+    "_fut_waiter": "LS307",
     "_get_loop": "LS102",
     "_get_running_loop": "LS101 LS102 LS103 LS104 LS105 LS106 LS108",
     "_getters": "LS201 LS208",
@@ -73,9 +74,9 @@ BLIND_WITHOUT: dict[str, str] = {
     "_pipe": CONNECTION_OPEN,
     "_putters": "LS201 LS208",
     "_queue": "LS102 LS107 LS207 LS306",
-    "_ready": "LS101 LS105 LS106 LS203",
+    "_ready": "LS101 LS105 LS106 LS203 LS307",
     "_result": "",
-    "_run": "LS101 LS106 LS203",
+    "_run": "LS101 LS106 LS203 LS307",
     "_scheduled": "LS105 LS201 LS207",
     "_scheduled_tasks": "LS207",
     "_selector": "",
@@ -84,6 +85,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_source_traceback": "",
     "_ssl_protocol": CONNECTION_OPEN,
     "_thread_id": "LS105 LS106",
+    "_threads": "LS201 LS401",
     "_state": PRIMITIVE_HELD,
     "_transport": CONNECTION_OPEN,
     "_unfinished_tasks": "LS102 LS107",
@@ -97,6 +99,7 @@ BEFORE_3_12 = {"_event_loop_policy": "LS401", "_is_coroutine": "", "_local": "LS
 """What a forked child forgets by itself from then on, and what `inspect` marks."""
 
 MISSED_BY_NOBODY = {
+    "_PyTask",  # where there is none, all tasks are of one class
     "_call_soon",  # told apart in a canary itself
     "_check_callback",  # where they are others, the original call_soon is asked each time
     "_check_thread",
@@ -201,7 +204,7 @@ def test_a_rule_that_asks_a_topic_is_blind_without_it() -> None:
                 assert mine & blinded, f"{path.name}: {node.attr}"
 
 
-OF_ALL = {"BaseEventLoop", "coroutine_code", "current_task", "get_running_loop"}
+OF_ALL = {"BaseEventLoop", "coroutine_code", "coroutine_of", "current_task", "get_running_loop"}
 """What needs nothing private, or what nobody can do without."""
 
 

@@ -277,6 +277,27 @@ def hangs() -> Body:
     return body
 
 
+def leaves_a_task() -> Body:
+    loop = asyncio.new_event_loop()
+    shared = Shared()
+
+    async def write() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def handle() -> None:
+        asyncio.create_task(write())
+        await asyncio.sleep(0)
+
+    def body() -> Any:
+        shared.kept["runs"] = shared.kept.get("runs", 0) + 1
+        loop.run_until_complete(handle())
+        if shared.kept["runs"] == 3:
+            loop.close()
+
+    return body
+
+
 def finds_closed_loop_in_a_finalizer() -> Body:
     shared = Shared()
 
@@ -357,6 +378,7 @@ CASES: dict[str, Case] = {
         if use
     },
     "asyncio.wait": Case("LS108", waits_for_a_foreign_future, None),
+    "task that goes on in the next run": Case("LS307", leaves_a_task, None),
     "closed loop in a finalizer": Case("LS303", finds_closed_loop_in_a_finalizer, None),
 }
 

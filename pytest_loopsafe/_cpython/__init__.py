@@ -12,6 +12,7 @@ from __future__ import annotations
 from pytest_loopsafe._cpython import (
     asyncgens,
     debug,
+    executors,
     futures,
     handles,
     loops,
@@ -31,9 +32,12 @@ from pytest_loopsafe._cpython.debug import (
     keeps_debug_traceback,
     source_traceback,
 )
+from pytest_loopsafe._cpython.executors import followers, is_deserted, is_shut
 from pytest_loopsafe._cpython.futures import (
     FUTURE_MARK,
+    awaited_by,
     awaiter_of,
+    callbacks_of,
     future_loop,
     future_parts,
     is_gathering,
@@ -44,6 +48,7 @@ from pytest_loopsafe._cpython.handles import (
     is_due,
     is_in_future,
     is_stop,
+    is_told_to_others,
     is_waiting,
     timer_callback,
     timer_loop,
@@ -79,7 +84,13 @@ from pytest_loopsafe._cpython.primitives import (
 from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_loop
 from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
-from pytest_loopsafe._cpython.steps import CALLBACK_BEGINS, awaited_future, step_error, step_type
+from pytest_loopsafe._cpython.steps import (
+    CALLBACK_BEGINS,
+    awaited_future,
+    goes_on_by,
+    step_error,
+    step_type,
+)
 from pytest_loopsafe._cpython.streams import STREAM_READ
 from pytest_loopsafe._cpython.tasks import (
     ENSURE_FUTURE,
@@ -87,6 +98,7 @@ from pytest_loopsafe._cpython.tasks import (
     WAIT,
     cancelled_tasks,
     coroutine_code,
+    coroutine_of,
     current_task,
     marked_async,
 )
@@ -122,17 +134,21 @@ __all__ = [
     "LoopBoundMixin",
     "Server",
     "Topic",
+    "awaited_by",
     "awaited_future",
     "awaiter_of",
     "bind",
     "blind",
     "bound_loop",
+    "callbacks_of",
     "cancelled_tasks",
     "closes_transport",
     "coroutine_code",
+    "coroutine_of",
     "current_task",
     "descriptor_of",
     "due_timers",
+    "followers",
     "footprint",
     "forget_hook",
     "forget_loops_of_parent",
@@ -140,14 +156,18 @@ __all__ = [
     "future_loop",
     "future_parts",
     "get_running_loop",
+    "goes_on_by",
     "holds_open",
     "in_debug",
     "in_use",
     "is_awaited",
+    "is_deserted",
     "is_due",
     "is_gathering",
     "is_in_future",
+    "is_shut",
     "is_stop",
+    "is_told_to_others",
     "is_waiting",
     "keeps_debug_traceback",
     "loop_thread",
@@ -182,6 +202,7 @@ TOPICS: tuple[Topic, ...] = (
     *steps.TOPICS,
     *futures.TOPICS,
     *tasks.TOPICS,
+    *executors.TOPICS,
     *handles.TOPICS,
     *primitives.TOPICS,
     *transports.TOPICS,

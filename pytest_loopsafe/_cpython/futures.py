@@ -44,7 +44,7 @@ def awaiter_of(task: Any) -> Any:
     while pending and len(seen) < 20:
         future = pending.pop(0)
         seen.add(id(future))
-        for callback, _ in getattr(future, "_callbacks", None) or ():
+        for callback in callbacks_of(future):
             waiter = getattr(callback, "__self__", None)
             if isinstance(waiter, asyncio.Task) and waiter is not task:
                 return waiter
@@ -53,6 +53,16 @@ def awaiter_of(task: Any) -> Any:
                 if asyncio.isfuture(content) and id(content) not in seen:
                     pending.append(content)
     return None
+
+
+def callbacks_of(future: Any) -> list[Any]:
+    """What is called once a future is done."""
+    return [callback for callback, _ in getattr(future, "_callbacks", None) or ()]
+
+
+def awaited_by(task: Any) -> Any:
+    """The future that a suspended task waits for; None where it is about to go on."""
+    return getattr(task, "_fut_waiter", None)
 
 
 def _content(cell: Any) -> Any:
@@ -67,7 +77,7 @@ def shielded_by(future: Any) -> Any:
 
     Nobody but who awaits it holds what ``shield`` returns; the one within is somebody's.
     """
-    for callback, _ in getattr(future, "_callbacks", None) or ():
+    for callback in callbacks_of(future):
         if type(callback) is FunctionType and any(one is callback.__code__ for one in _OF_SHIELD):
             names, cells = callback.__code__.co_freevars, callback.__closure__ or ()
             named = zip(names, cells, strict=True)
@@ -122,6 +132,22 @@ def _tells_waiters() -> bool:
         return seen and all(one.done() for one in outer)
 
 
+def _tells_what_is_awaited() -> bool:
+    with trial_loop() as loop:
+        future = loop.create_future()
+
+        async def wait() -> None:
+            await future
+
+        task = asyncio.Task(wait(), loop=loop, name=TRIAL)
+        seen = awaited_by(task) is None
+        loop.turn()
+        seen &= awaited_by(task) is future
+        future.set_result(None)
+        loop.settle()
+        return seen and task.done()
+
+
 def _shows_shielded() -> bool:
     with trial_loop() as loop:
         inner = loop.create_future()
@@ -161,7 +187,8 @@ def _knows_gather() -> bool:
 
 TOPICS = (
     Topic("which loop a future belongs to", ("LS101", "LS106", "LS108", "LS201"), _tells_loops),
-    Topic("who waits for a task", ("LS203",), _tells_waiters),
+    Topic("who waits for a task", ("LS203", "LS307"), _tells_waiters),
+    Topic("what a task waits for", ("LS307",), _tells_what_is_awaited),
     Topic("what shield() was given", (), _shows_shielded),
     Topic("what a future holds", (), _shows_parts),
     Topic("what gather() returns", (), _knows_gather),

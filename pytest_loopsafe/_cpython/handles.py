@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from pytest_loopsafe._cpython.topic import Topic
 from pytest_loopsafe._cpython.trial import trial_loop
+
+_FEW = 20
+"""The callbacks of one future are due one after the other."""
 
 
 def timer_loop(handle: Any) -> asyncio.AbstractEventLoop | None:
@@ -38,6 +42,12 @@ def is_waiting(handle: Any, loop: Any) -> bool:
     """Whether what was scheduled on a loop has still to run."""
     waiting = (*tuple(getattr(loop, "_ready", ())), *tuple(getattr(loop, "_scheduled", ())))
     return not handle.cancelled() and any(one is handle for one in waiting)
+
+
+def is_told_to_others(future: Any, loop: Any) -> bool:
+    """Whether somebody's callback is due that is given this future; while none of its own runs."""
+    due = itertools.islice(getattr(loop, "_ready", ()), _FEW)
+    return any(args and args[0] is future for args in (getattr(one, "_args", ()) for one in due))
 
 
 def is_in_future(handle: Any, loop: Any) -> bool:
@@ -74,7 +84,19 @@ def _lists_scheduled() -> bool:
         return seen
 
 
+def _sees_who_is_told() -> bool:
+    with trial_loop() as loop:
+        future = loop.create_future()
+        future.add_done_callback(bool)
+        seen = not is_told_to_others(future, loop)
+        future.set_result(None)
+        seen &= is_told_to_others(future, loop)
+        loop.turn()
+        return seen and not is_told_to_others(future, loop)
+
+
 TOPICS = (
     Topic("which timers have still to ring", ("LS201", "LS207"), _lists_timers),
     Topic("what is scheduled on a loop", ("LS105",), _lists_scheduled),
+    Topic("who is told that a future is done", ("LS307",), _sees_who_is_told),
 )

@@ -22,8 +22,10 @@ import gc
 import inspect
 from asyncio import base_events
 from contextlib import suppress
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
+from pytest_loopsafe._cpython.futures import callbacks_of
 from pytest_loopsafe._cpython.loops import run_ready, running
 from pytest_loopsafe._cpython.topic import TRIAL, Topic
 from pytest_loopsafe._cpython.trial import trial_loop
@@ -71,6 +73,17 @@ def step_error(callback: Any) -> BaseException | None:
     return None
 
 
+def goes_on_by(callback: Any) -> Any:
+    """The task that a callback of asyncio's own makes go on; None for what is no such callback."""
+    kind = type(callback)
+    if kind in (BuiltinMethodType, MethodType) or kind.__name__ == _STEP:
+        return callback.__self__
+    return None
+
+
+_STEP = "TaskStepMethWrapper"
+
+
 def awaited_future(last_link: object) -> Any:
     """The future behind the last link of an await chain, or None."""
     if asyncio.isfuture(last_link):
@@ -112,6 +125,22 @@ def _c_task() -> Any:
     return Task
 
 
+def _knows_what_goes_on() -> bool:
+    with trial_loop() as loop:
+        future = loop.create_future()
+
+        async def wait() -> None:
+            await future
+
+        task = asyncio.Task(wait(), loop=loop, name=TRIAL)
+        seen = goes_on_by(loop._ready[0]._callback) is task
+        run_ready(loop)
+        seen &= [goes_on_by(one) for one in callbacks_of(future)] == [task]
+        future.set_result(None)
+        loop.settle()
+        return seen and goes_on_by(future) is None
+
+
 def _sees_where_callbacks_begin() -> bool:
     found: list[str] = []
     with trial_loop() as loop:
@@ -128,5 +157,6 @@ def _sees_where_callbacks_begin() -> bool:
 
 TOPICS = (
     Topic("a cross-loop await", ("LS101", "LS106"), _sees_foreign_await),
+    Topic("what makes a task go on", ("LS307",), _knows_what_goes_on),
     Topic("where a loop's callback begins", ("LS203",), _sees_where_callbacks_begin),
 )

@@ -40,10 +40,18 @@ def current_task() -> Any:
     return asyncio.current_task(loop) if loop is not None else None
 
 
+_PYTHON_TASK: Any = vars(tasks).get("_PyTask", asyncio.Task)
+"""What a task factory may give, and nest_asyncio; no subclass of the Task in C, nor a base."""
+
+
+def coroutine_of(awaitable: Any) -> Any:
+    """What a task runs; anything else as it is."""
+    return awaitable.get_coro() if isinstance(awaitable, asyncio.Task | _PYTHON_TASK) else awaitable
+
+
 def coroutine_code(awaitable: Any) -> CodeType | None:
     """The code of a coroutine, or of the one that a task runs; None for anything else."""
-    coroutine = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
-    code = getattr(coroutine, "cr_code", None)
+    code = getattr(coroutine_of(awaitable), "cr_code", None)
     return code if isinstance(code, CodeType) else None
 
 

@@ -24,6 +24,14 @@ class LoopRan(Sighting):
 
     loop: asyncio.AbstractEventLoop
     code: CodeType
+    main: Any
+
+
+@dataclass(frozen=True)
+class LoopRested(Sighting):
+    """A loop has stopped that was given a coroutine to run, whether or not that is complete."""
+
+    loop: asyncio.AbstractEventLoop
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,15 @@ class LifeProbe:
         def build_run(original: Callable[..., Any]) -> Callable[..., Any]:
             def run_until_complete(self: Any, future: Any) -> Any:
                 __tracebackhide__ = True
-                code = _cpython.coroutine_code(future)
-                if code is not None:
-                    emit(LoopRan(self, code))
-                return original(self, future)
+                main = _cpython.coroutine_of(future)
+                code = _cpython.coroutine_code(main)
+                if code is None:
+                    return original(self, future)
+                emit(LoopRan(self, code, main))
+                try:
+                    return original(self, future)
+                finally:
+                    emit(LoopRested(self))
 
             return run_until_complete
 

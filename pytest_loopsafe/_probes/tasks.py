@@ -79,8 +79,8 @@ class Tally:
         return told
 
 
-def _inner_code(coroutine: Any, own: CodeType) -> CodeType:
-    """The code of the coroutine that one which has not begun was given; else its own."""
+def inner_code(coroutine: Any, own: CodeType) -> CodeType:
+    """The code of the user's coroutine that one which has not begun was given; else its own."""
     frame = getattr(coroutine, "cr_frame", None)
     if frame is not None:
         for value in local_variables(frame).values():
@@ -106,7 +106,7 @@ class TaskProbe:
                     told = tasks.of(coro.cr_code, self)
                     if told.count < TOLD or told.wraps:
                         told.count += 1
-                        code = _inner_code(coro, told.code)
+                        code = inner_code(coro, told.code)
                         if code is not told.code:
                             told.wraps = True
                             told = tasks.of(code, self)

@@ -12,6 +12,7 @@ import concurrent.futures
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import CodeType, CoroutineType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -20,6 +21,7 @@ from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.scheduling import CalledFromThread, ScheduledAside, SchedulingProbe
+from pytest_loopsafe._probes.tasks import inner_code
 from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
@@ -46,10 +48,11 @@ RULE = Rule(
 
 @dataclass(frozen=True)
 class HandedOver(Sighting):
-    """``run_coroutine_threadsafe`` was called."""
+    """``run_coroutine_threadsafe`` was called; `code` is what the coroutine is for."""
 
     loop: asyncio.AbstractEventLoop
     future: Any
+    code: CodeType | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class WaitedFor(Sighting):
     """A thread blocks for what only the loop that it runs itself could do."""
 
     loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True)
+class WaitEnded(Sighting):
+    """A thread waits no longer for what it handed over: it was done, or the thread gave up."""
+
+    future: Any
+    done: bool
 
 
 class HandOverProbe:
@@ -69,9 +80,11 @@ class HandOverProbe:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             def run_coroutine_threadsafe(coro: Any, loop: Any) -> Any:
                 __tracebackhide__ = True
+                own = coro.cr_code if type(coro) is CoroutineType else None
+                code = inner_code(coro, own) if own is not None else None
                 future = original(coro, loop)
                 homes[future] = weakref.ref(loop)
-                emit(HandedOver(loop, future))
+                emit(HandedOver(loop, future, code))
                 return future
 
             return run_coroutine_threadsafe
@@ -81,11 +94,16 @@ class HandOverProbe:
                 __tracebackhide__ = True
                 running = _cpython.get_running_loop()
                 exact = type(self) is concurrent.futures.Future  # as handed out; else not asked
-                if running is not None and exact and not self.done() and self in homes:
+                if not exact or self not in homes:
+                    return original(self, timeout)
+                if running is not None and not self.done():
                     loop = homes[self]()
                     if loop is running:
                         emit(WaitedFor(loop))
-                return original(self, timeout)
+                try:
+                    return original(self, timeout)
+                finally:
+                    emit(WaitEnded(self, self.done()))
 
             return wait
 
