@@ -1,10 +1,13 @@
 """A Celery project: tasks that are loop-safe, tasks that are not, and tasks that end badly."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -132,6 +135,61 @@ def await_parents_future() -> None:
             pass
 
     asyncio.run(work())
+
+
+_outlives: dict[str, Any] = {}
+
+
+def _worker_loop() -> asyncio.AbstractEventLoop:
+    if "loop" not in _outlives:
+        _outlives["loop"] = asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = _outlives["loop"]
+    return loop
+
+
+@app.task
+def forget_work() -> None:
+    """On one loop for all of a child's calls: what one of them forgets goes on in the next."""
+
+    async def publish() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        asyncio.create_task(publish())
+        await asyncio.sleep(0)
+
+    _worker_loop().run_until_complete(work())
+
+
+@app.task
+def give_up_waiting() -> None:
+    """On a loop in a thread: who gives up begins anew."""
+
+    async def publish(gate: threading.Event) -> None:
+        while not gate.is_set():
+            await asyncio.sleep(0.001)
+
+    if "thread" not in _outlives:
+        loop = _outlives["thread loop"] = asyncio.new_event_loop()
+        thread = _outlives["thread"] = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+    gate = threading.Event()
+    for _ in range(2):
+        future = asyncio.run_coroutine_threadsafe(publish(gate), _outlives["thread loop"])
+        with contextlib.suppress(TimeoutError):
+            future.result(0.001)
+    gate.set()
+    future.result()
+
+
+@app.task
+def use_pool_of_parent() -> None:
+    pool.submit(int).cancel()
+
+
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()
 
 
 @app.task

@@ -172,6 +172,23 @@ def test_what_a_task_swallows_is_found(pool: str, loopsafe_celery: Any) -> None:
     assert not any(frame.function.startswith("test_") for frame in all_frames(finding))
 
 
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        (project.forget_work, "LS307"),
+        (project.give_up_waiting, "LS307"),
+        (project.use_pool_of_parent, "LS401"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_what_outlives_a_call_or_a_fork(task: Any, code: str, loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(task, check=False, fresh_worker=True)
+    found = only(report, code)
+    assert found.is_error
+    assert found.origin is not None
+    assert found.origin.task == task.name
+
+
 def test_it_fails_a_test(loopsafe_celery: Any) -> None:
     with pytest.raises(pytest_loopsafe.LoopSafetyError, match="LS101 cross-loop-await"):
         loopsafe_celery.run(project.unsafe)

@@ -4,12 +4,18 @@ A fork copies objects, and shares what the operating system keeps: an inherited 
 parent's selector. Evidence: the loop was there when the child began, and it was run or given work
 in the child. What is seen under a rule for one process (LS101, LS102, ...) is told under this one
 by `pytest_loopsafe._rules.inherited`.
+
+So is a pool of threads, which a loop gives its work to: none of its threads came along, and it
+makes no new one as long as it believes that an inherited one is idle. Evidence: it has taken work,
+and has threads of which none is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.executors import ExecutorProbe, JobStranded
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe._rules.base import Detector, loop_births
@@ -31,14 +37,17 @@ INHERITED_LOOP = Rule(
 
 
 class InheritedLoop(Detector):
-    """LS401 for a loop that is run or given work."""
+    """LS401 for a loop, or a pool of threads, that is run or given work."""
 
     rules = (INHERITED_LOOP,)
-    probes = (LifeProbe(), HandOverProbe())
-    judges = (LoopRan, HandedOver)
+    probes = (LifeProbe(), HandOverProbe(), ExecutorProbe())
+    judges = (LoopRan, HandedOver, JobStranded)
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Report a loop of the parent's that is used here."""
+        """Report a loop or a pool of the parent's that is used here."""
+        if isinstance(sighting, JobStranded):
+            yield self._stranded(sighting)
+            return
         assert isinstance(sighting, LoopRan | HandedOver)
         home = self.loops.of(sighting.loop)
         if not home.inherited or sighting.loop.is_closed():
@@ -56,4 +65,19 @@ class InheritedLoop(Detector):
                 home_state=state,
             ),
             about=(sighting.loop,),
+        )
+
+    def _stranded(self, sighting: JobStranded) -> Observation:
+        running = _cpython.get_running_loop()
+        return Observation(
+            Finding(
+                INHERITED_LOOP,
+                "a forked child gave work to a thread pool of its parent's: the pool's threads did "
+                "not come along, and nobody does the work",
+                self.loops.of(running) if running is not None else None,
+                None,
+                (Stack("used in the child", stack_here()),),
+                INHERITED_LOOP.remedy.partition(" Parent and child")[0],
+            ),
+            about=(sighting.pool,),
         )
