@@ -258,6 +258,13 @@ def writes_through_a_closed_loop() -> Body:
     return body
 
 
+def runs_a_loop_within_a_loop() -> Body:
+    async def body() -> None:
+        asyncio.run(asyncio.sleep(0))
+
+    return body
+
+
 def waits_for_a_foreign_future() -> Body:
     shared = Shared()
 
@@ -379,6 +386,7 @@ CASES: dict[str, Case] = {
     },
     "asyncio.wait": Case("LS108", waits_for_a_foreign_future, None),
     "task that goes on in the next run": Case("LS307", leaves_a_task, None),
+    "run within a run": Case("LS109", lambda: swallowed(runs_a_loop_within_a_loop()), True),
     "closed loop in a finalizer": Case("LS303", finds_closed_loop_in_a_finalizer, None),
 }
 

@@ -38,6 +38,7 @@ def found(source: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("code", RULES)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nothing is right
 def test_the_bad_example_is_found(code: str) -> None:
     assert code in found(examples(code)["bad"], f"{code}-bad.py")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pytest_loopsafe._cpython import (
     asyncgens,
+    coroutines,
     debug,
     executors,
     futures,
@@ -26,6 +27,7 @@ from pytest_loopsafe._cpython import (
     transports,
 )
 from pytest_loopsafe._cpython.asyncgens import FINALIZER, FIRST_ITERATION, open_asyncgens
+from pytest_loopsafe._cpython.coroutines import UNAWAITED, has_begun, unseen_by_warnings
 from pytest_loopsafe._cpython.debug import (
     forget_hook,
     in_debug,
@@ -128,6 +130,7 @@ __all__ = [
     "QUEUE_ITEMS",
     "STREAM_READ",
     "TOPICS",
+    "UNAWAITED",
     "WAIT",
     "BaseEventLoop",
     "Footprint",
@@ -157,6 +160,7 @@ __all__ = [
     "future_parts",
     "get_running_loop",
     "goes_on_by",
+    "has_begun",
     "holds_open",
     "in_debug",
     "in_use",
@@ -193,6 +197,7 @@ __all__ = [
     "transport_loop",
     "transport_of",
     "transport_writers",
+    "unseen_by_warnings",
     "watched_descriptors",
 ]
 
@@ -203,6 +208,7 @@ TOPICS: tuple[Topic, ...] = (
     *futures.TOPICS,
     *tasks.TOPICS,
     *executors.TOPICS,
+    *coroutines.TOPICS,
     *handles.TOPICS,
     *primitives.TOPICS,
     *transports.TOPICS,

@@ -170,7 +170,7 @@ def _shows_descriptors() -> bool:
 TOPICS = (
     Topic(
         "which loop runs",
-        ("LS101", "LS102", "LS103", "LS104", "LS105", "LS106", "LS108"),
+        ("LS101", "LS102", "LS103", "LS104", "LS105", "LS106", "LS108", "LS109"),
         _tells_what_runs,
     ),
     Topic("which thread runs a loop", ("LS105", "LS106"), _tells_threads),

@@ -27,6 +27,7 @@ class _Error(NamedTuple):
     text: str
     excuse: Callable[[Fate], bool] | None
     pass_number: int
+    at_rest: bool = False
 
     def is_told_by(self, line: LogLine) -> bool:
         """Whether a line has all of the error's text in it."""
@@ -129,15 +130,23 @@ class FindingLog:
                 self._records[key] = record
             elif told:
                 return
-            record.count += 1
-            record.passes[pass_number] += 1
+            if not observation.at_rest:
+                record.count += 1
+                record.passes[pass_number] += 1
             if observation.error is not None:
                 error = observation.error
                 key_of_it, text = self._errors.note(error), plain_text(error) or ""
                 record.pending.append(
-                    _Error(key_of_it, observation.way, text, observation.excuse, pass_number)
+                    _Error(
+                        key_of_it,
+                        observation.way,
+                        text,
+                        observation.excuse,
+                        pass_number,
+                        observation.at_rest,
+                    )
                 )
-        if record.count == 1 and not record.ignored:
+        if record.count == 1 and not record.ignored and not observation.at_rest:
             self._found(record.number, self._finding(record))
 
     def own(self, locate: Callable[[Clue], str | None], remedy_at: Callable[[str], str]) -> None:
@@ -203,6 +212,9 @@ class FindingLog:
         # One of several at the same place came out: it is no secret.
         seen = any(error.key in left for error in record.settled)
         for error in record.settled:
+            if error.at_rest:
+                self._judge(record, error, left, fate, last=last)
+                continue
             excuse = error.excuse if error.key not in left else None
             if seen and excuse is None:
                 continue
@@ -214,6 +226,28 @@ class FindingLog:
             elif not seen:
                 self._swallow(record, became)
         return bool(record.pending)
+
+    def _judge(
+        self,
+        record: _Record,
+        error: _Error,
+        left: set[ErrorKey],
+        fate: Callable[[ErrorKey, Way | None], Fate],
+        *,
+        last: bool,
+    ) -> None:
+        """Tell of what only now is known to be a hazard."""
+        became = Fate(left=True) if error.key in left else fate(error.key, error.way)
+        if became.open and not last:
+            record.pending.append(error)
+            return
+        if error.excuse is not None and error.excuse(became):
+            return
+        record.count += 1
+        record.passes[error.pass_number] += 1
+        self._swallow(record, became)
+        if record.count == 1 and not record.ignored:
+            self._found(record.number, self._finding(record))
 
     def _take_back(self, record: _Record, error: _Error) -> None:
         record.count -= 1

@@ -211,6 +211,8 @@ class Observation:
             now. Not kept.
         identity: what makes it one and the same hazard; None: its place in the user's code.
         severity: where it is another than the rule's own.
+        at_rest: only when all rests it is known whether it is a hazard at all: it is told then, if
+            its excuse, which is asked of an error that left the pass as well, says no.
     """
 
     finding: Finding
@@ -221,6 +223,7 @@ class Observation:
     users: tuple[Any, ...] | None = None
     identity: object = None
     severity: Severity | None = None
+    at_rest: bool = False
 
 
 @dataclass(frozen=True)

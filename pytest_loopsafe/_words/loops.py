@@ -174,6 +174,11 @@ class LoopRegistry:
         """What the pass runs that this thread is in."""
         return self._pass()[1]
 
+    def may_serve(self, number: int) -> bool:
+        """Whether this thread may work for a pass: it is in none of its own, or in this one."""
+        begun: tuple[int, str | None] | None = getattr(self._of_thread, "begun", None)
+        return begun is None or begun[0] == number
+
     def begin_pass(self, number: int, key: str | None = "") -> None:
         """What this thread makes from here on is made in this pass, which runs this."""
         self._latest = self._of_thread.begun = (number, key)

@@ -175,6 +175,7 @@ class Fate:
             keeper is.
         narrow: the keeper names just this kind of error; None where that is not known.
         open: another thread is about to raise it; nobody can know yet.
+        left: it left the pass: whoever runs the test sees it.
     """
 
     keeper: Frame | None = None
@@ -182,6 +183,7 @@ class Fate:
     stayed_in: CodeType | None = None
     narrow: bool | None = None
     open: bool = False
+    left: bool = False
 
 
 def way_here(

@@ -1,0 +1,304 @@
+"""LS109: a run was refused since a loop runs in this thread, and its coroutine never ran.
+
+Evidence: a loop runs in this thread, and ``asyncio.run()``, ``Runner.run()``,
+``run_until_complete()`` or ``run_forever()`` ended with a RuntimeError while the coroutine had not
+begun. What the code makes of that is judged when all rests, by what became of that very coroutine:
+the interpreter says of each one that ends unbegun and unclosed. Code that is prepared has run it in
+another way, or has closed it, or has given a loop another one of the same code instead.
+
+A refusal that left the pass is no secret and no finding; nor is one that a test says it expects
+(``pytest.raises``). How wide a handler is says nothing here: ``except RuntimeError: pass`` loses
+the work as well as ``except Exception`` does.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.lives import LoopClosed
+from pytest_loopsafe._probes.refusals import (
+    Coroutine,
+    Expected,
+    NeverAwaited,
+    RefusalProbe,
+    RunRefused,
+    RunsInGreenlet,
+)
+from pytest_loopsafe._probes.retries import uses_again
+from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
+from pytest_loopsafe._rules.base import Detector, loop_births
+from pytest_loopsafe._words.errors import error_chain
+from pytest_loopsafe._words.finalizers import in_finalizer
+from pytest_loopsafe._words.findings import Finding, Observation
+from pytest_loopsafe._words.loops import state_of
+from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    Stack,
+    current_stack,
+    first_argument,
+    is_library,
+    is_method,
+    is_own,
+    live_frames,
+    stack_here,
+)
+from pytest_loopsafe._words.texts import arguments
+from pytest_loopsafe._words.ways import Fate, Way, way_here
+
+REFUSED = Rule(
+    "LS109",
+    "nested-run-refused",
+    Severity.ERROR,
+    "a run was refused because a loop runs in this thread, and the refusal was swallowed",
+    "Await the coroutine where a loop runs, or hand it over: asyncio.run() in a thread of its own, "
+    "asyncio.run_coroutine_threadsafe(coro, loop) to a loop in another thread. Ask with "
+    "asyncio.get_running_loop() which of the two it is, and let no handler keep the refusal.",
+)
+
+
+_ELSEWHERE = (
+    "End what runs that loop before this (leave `with sync_playwright()`), or run this in a thread "
+    "of its own: asyncio.get_running_loop() tells whether a loop occupies this one."
+)
+
+
+class _Awaited:
+    """A coroutine that is to run."""
+
+    __slots__ = ("code", "ended_unbegun", "names", "ref")
+
+    def __init__(self, coroutine: Coroutine) -> None:
+        self.code = coroutine.cr_code
+        self.names = coroutine.__name__, coroutine.cr_code.co_name
+        self.ref = weakref.ref(coroutine)
+        self.ended_unbegun = False
+
+    def is_(self, coroutine: Coroutine) -> bool:
+        """Whether it is the one at its address that ends: weak references are gone by then."""
+        return self.code is coroutine.cr_code and self.ref() is None
+
+    def is_lost(self, awaited: list[_Awaited]) -> bool:
+        """Whether it never ran, and nobody has it who could still run it. Only when all rests.
+
+        Whoever keeps a traceback keeps what its frames refer to, and runs nothing of it.
+
+        Args:
+            awaited: the coroutines that were refused together: one is an argument of another.
+        """
+        coroutine = self.ref()
+        if coroutine is None:
+            return self.ended_unbegun
+        if _cpython.has_begun(coroutine):
+            return False
+        refused = [one.ref() for one in awaited]
+        holders = [one for one in gc.get_referrers(coroutine) if one is not refused]
+        # One that nobody holds is in a frame that runs, of another thread: that may go on with it.
+        return bool(holders) and all(
+            type(holder) is FrameType or any(holder is one for one in refused) for holder in holders
+        )
+
+
+@dataclass(eq=False)
+class _Refusal:
+    """A refusal, and what has been seen since.
+
+    Attributes:
+        told: the error's own arguments, which nobody else has: it is recognised by them.
+        awaited: the coroutine, and what it was given.
+        thread: where it was refused.
+        pass_number: the pass in which that was.
+        caller: the code that asked for the run.
+        is_answered: a loop was given another coroutine of the same code instead.
+        is_expected: a test has said that it expects this error.
+        note: what is to be said where it left the pass, and what occupies the thread is not there.
+    """
+
+    told: tuple[object, ...]
+    awaited: list[_Awaited]
+    thread: int
+    pass_number: int
+    caller: CodeType | None
+    is_answered: bool = False
+    is_expected: bool = False
+    note: str | None = None
+
+    def is_answered_by(self, code: CodeType) -> bool:
+        """Whether to run this code is to run what was refused.
+
+        A wrapper of a library's serves all that it is given: there only what is given counts.
+        """
+        codes = [one.code for one in self.awaited]
+        own = [one for one in codes if not is_library(one.co_filename)]
+        return any(code is one for one in own or codes)
+
+    def is_still_called(self) -> bool:
+        """Whether the function is at work that asked for the run."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code is not self.caller:
+            frame = frame.f_back
+        return frame is not None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the functions are called that made what was refused."""
+        return frozenset(name for one in self.awaited for name in one.names)
+
+    def is_lost(self) -> bool:
+        """Whether the work was lost. Only when all rests."""
+        if self.is_expected or self.is_answered:
+            return False
+        return all(one.is_lost(self.awaited) for one in self.awaited)
+
+
+_MOST_OPEN = 1000
+"""So many refusals are followed at a time: more of them say no more."""
+
+
+class NestedRunRefused(Detector):
+    """LS109."""
+
+    rules = (REFUSED,)
+    probes = (RefusalProbe(), TaskProbe())
+    judges = (RunRefused, NeverAwaited, Expected, TaskStarted, RunsInGreenlet, LoopClosed)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._open: dict[int, _Refusal] = {}  # by the id() of the error's arguments
+        self._awaited: dict[int, _Awaited] = {}  # by the id() of the coroutine
+        self._frequent: dict[int, CodeType] = {}  # by its id()
+        self._run_at: dict[int, tuple[Frame, ...]] = {}
+        """Where the loops that run in greenlets are run, by their numbers."""
+
+    def follow(self, elder: NestedRunRefused) -> None:
+        """A loop that a fixture of many tests runs in a greenlet occupies the thread in all."""
+        self._run_at = elder._run_at
+
+    def observe(self, sighting: Sighting) -> Iterator[Observation]:
+        """Report a refusal, to be judged when all rests, and note what answers it."""
+        if isinstance(sighting, RunRefused):
+            yield from self._refused(sighting)
+        elif isinstance(sighting, NeverAwaited):
+            awaited = self._awaited.get(id(sighting.coroutine))
+            if awaited is not None and awaited.is_(sighting.coroutine):
+                awaited.ended_unbegun = True
+        elif isinstance(sighting, Expected):
+            for link in error_chain(sighting.error):
+                if (refusal := self._open.get(id(arguments(link)))) is not None:
+                    refusal.is_expected = True
+        elif isinstance(sighting, TaskStarted):
+            self._started(sighting)
+        elif isinstance(sighting, RunsInGreenlet):
+            self._run_at[self.loops.of(sighting.loop).number] = current_stack()
+        elif isinstance(sighting, LoopClosed):
+            self._run_at.pop(self.loops.of(sighting.loop).number, None)
+
+    def _refused(self, seen: RunRefused) -> Iterator[Observation]:
+        told, frames = arguments(seen.error), live_frames()
+        if id(told) in self._open or len(self._open) >= _MOST_OPEN or in_finalizer(frames):
+            return
+        running = self.loops.of(seen.running)
+        refused = self.loops.of(seen.refused) if seen.refused is not None else None
+        home = refused if refused is not running else None
+        where = stack_here()
+        refusal = _Refusal(
+            told,
+            [_Awaited(one) for one in seen.coroutines],
+            threading.get_ident(),
+            self.loops.pass_number,
+            frames[-1].f_code if frames else None,
+        )
+        refusal.is_answered = any(map(refusal.is_answered_by, self._frequent.values()))
+        self._open[id(told)] = refusal
+        self._awaited |= zip(map(id, seen.coroutines), refusal.awaited, strict=True)
+        stacks, remedy = [Stack(f"{seen.call} was refused", where)], REFUSED.remedy
+        occupied = f"{seen.call} was refused in {running}, which runs in this thread"
+        if not _is_run_here(seen.running):
+            occupied = f"{seen.call} was refused: {running} occupies this thread, though nothing"
+            occupied += " that is at work here runs it"
+            run_at = Stack(f"{running} is run here", self._run_at.get(running.number, ()))
+            if run_at.frames:
+                stacks.append(run_at)
+                remedy = _ELSEWHERE
+                occupied = f"{seen.call} was refused: {running} occupies this thread from a "
+                occupied += "greenlet that was switched away from"
+                refusal.note = (
+                    f"{seen.call} was refused at {stacks[0].site}: a loop occupies the thread, run "
+                    f"at {run_at.site} in a greenlet that was switched away from"
+                )
+        yield Observation(
+            Finding(
+                REFUSED,
+                f"{occupied}, and the refusal was swallowed: {_name(seen.coroutines)} never ran",
+                running,
+                home,
+                (*stacks, *loop_births(running, home)),
+                remedy,
+                home_state=state_of(seen.refused) if home and seen.refused is not None else None,
+            ),
+            seen.error,
+            way := way_here(frames, type(seen.error)),
+            functools.partial(self._is_excused, refusal, way),
+            at_rest=True,
+        )
+
+    def _is_excused(self, refusal: _Refusal, way: Way, fate: Fate) -> bool:
+        self._open.pop(id(refusal.told), None)
+        for address, one in tuple(self._awaited.items()):
+            if one in refusal.awaited:
+                del self._awaited[address]
+        if fate.left and refusal.note is not None:
+            self.graph.notes[refusal.note] = None
+        return (
+            fate.left
+            or not refusal.is_lost()
+            or any(
+                uses_again(point, refusal.names)
+                for point in way.points
+                if point.code is fate.stayed_in
+            )
+        )
+
+    def _started(self, seen: TaskStarted) -> None:
+        for refusal in self._open.values():
+            if any(one.ref() is seen.coroutine for one in refusal.awaited):
+                return  # this very coroutine, which will have begun
+            if refusal.is_answered_by(seen.code) and self._causes_what_runs(refusal):
+                if seen.last:
+                    self._frequent[id(seen.code)] = seen.code
+                if not refusal.is_answered:
+                    refusal.is_answered = True
+                    return
+
+    def _causes_what_runs(self, refusal: _Refusal) -> bool:
+        """Whether what runs now is of a refusal's making: the same call's, or another thread's."""
+        if threading.get_ident() == refusal.thread:
+            return refusal.is_still_called()
+        return self.loops.may_serve(refusal.pass_number)
+
+
+def _is_run_here(loop: Any) -> bool:
+    """Whether one of the running frames runs a loop, which is the object of a method or a hook."""
+    frame: FrameType | None = sys._getframe().f_back
+    while frame is not None:
+        code = frame.f_code
+        if (is_method(code) or is_own(code.co_filename)) and first_argument(frame) is loop:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _name(coroutines: tuple[Coroutine, ...]) -> str:
+    """What was to run: the user's own, where a library's wrapper was given it."""
+    own = [one for one in coroutines if not is_library(one.cr_code.co_filename)]
+    return f"{(own or coroutines)[0].__qualname__}()"
