@@ -34,6 +34,7 @@ PRIMITIVE_BOUND = "LS102 LS107 LS201"
 PRIMITIVE_HELD = "LS102 LS107 LS201 LS208"
 
 BLIND_WITHOUT: dict[str, str] = {
+    "_AbstractEventLoopPolicy": "LS305",
     "_BarrierState": PRIMITIVE_HELD,
     "_ContextManagerMixin": "LS102 LS105 LS107",
     "_GatheringFuture": "",

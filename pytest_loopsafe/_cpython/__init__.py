@@ -83,7 +83,7 @@ from pytest_loopsafe._cpython.primitives import (
     is_awaited,
     permits_of,
 )
-from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_loop
+from pytest_loopsafe._cpython.runners import LOOP_SETTERS, as_of_asyncio, policies, runner_loop
 from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import (
@@ -138,6 +138,7 @@ __all__ = [
     "Server",
     "Topic",
     "awaited_by",
+    "as_of_asyncio",
     "awaited_future",
     "awaiter_of",
     "bind",
@@ -179,6 +180,7 @@ __all__ = [
     "namespace_of",
     "open_asyncgens",
     "permits_of",
+    "policies",
     "quick_call_soon",
     "run_ready",
     "runner_loop",

@@ -1,16 +1,21 @@
-"""Runners: the loop that ``asyncio.run()`` is about to end, and who installs one.
+"""Runners: the loop that ``asyncio.run()`` is about to end, who installs one, and who asks for it.
 
 ``Runner.close()`` cancels the tasks that are left before it closes ``_loop``
 (``asyncio/runners.py``): what was left is seen only by who looks at that loop first.
+
+``get_event_loop()`` asks the policy where no loop runs. On 3.12 and 3.13 the default one warns
+where it makes a loop, at the first line up the stack that is in no module of asyncio's, by
+``__name__`` (``asyncio/events.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import events
+from types import FunctionType
 from typing import Any
 
-from pytest_loopsafe._cpython.topic import Topic
+from pytest_loopsafe._cpython.topic import Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
 
 LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
@@ -21,6 +26,25 @@ def runner_loop(runner: Any) -> asyncio.AbstractEventLoop | None:
     """The loop of a Runner, without making one."""
     loop: asyncio.AbstractEventLoop | None = getattr(runner, "_loop", None)
     return loop
+
+
+def policies() -> tuple[Any, ...]:
+    """The classes of policies that say themselves how to get a loop."""
+    pending: list[Any] = [find("events", "AbstractEventLoopPolicy", None)]
+    pending += [find("events", "_AbstractEventLoopPolicy", None)]  # from 3.14 on
+    found: dict[Any, None] = {}
+    while pending:
+        kind = pending.pop()
+        if kind is not None and kind not in found:
+            found[kind] = None
+            pending += kind.__subclasses__()
+    return tuple(kind for kind in found if "get_event_loop" in vars(kind))
+
+
+def as_of_asyncio(function: Any) -> Any:
+    """A function that asyncio takes for one of its own."""
+    namespace = {**function.__globals__, "__name__": events.__name__}
+    return FunctionType(function.__code__, namespace, function.__name__, None, function.__closure__)
 
 
 def _tells_loop() -> bool:
@@ -34,7 +58,13 @@ def _sees_setters() -> bool:
     return all(hasattr(owner, "set_event_loop") for owner in LOOP_SETTERS)
 
 
+def _sees_getters() -> bool:
+    kinds = {getattr(kind, "__module__", "").partition(".")[0] for kind in policies()}
+    return "asyncio" in kinds and as_of_asyncio(_sees_setters)() is True
+
+
 TOPICS = (
     Topic("a Runner's loop before it ends", ("LS207", "LS301", "LS306"), _tells_loop),
     Topic("who installs a loop", ("LS305",), _sees_setters),
+    Topic("who asks for the loop that is installed", ("LS305",), _sees_getters),
 )

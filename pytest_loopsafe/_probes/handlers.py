@@ -135,6 +135,23 @@ class _Calls(Reader[tuple[str, ...]]):
 
 
 _LOADS = ("LOAD_DEREF", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME")
+
+
+def guards_nothing_else(point: Point) -> bool:
+    """Whether the call where a frame stands, with its arguments, is all that its ``try`` is for."""
+    body = Body.of(point.code)
+    here = body.instructions[body.at(point.offset)]
+    targets = [one.target for one in body.handlers if one.start <= point.offset < one.end][:1]
+    guarded = [
+        one
+        for entry in body.handlers
+        if entry.target in targets
+        for one in body.instructions
+        if entry.start <= one.offset < entry.end and one.opname in _CALLS
+    ]
+    return bool(targets) and all(one is here or _lies_within(one, here) for one in guarded)
+
+
 _CALLS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
 
 

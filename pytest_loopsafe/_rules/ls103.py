@@ -313,13 +313,13 @@ def _is_handled(way: Way, asked: list[CodeType], fate: Fate) -> bool:
     closed, and did something else with the error than to let it go on.
     """
     if fate.narrow is not False and any(
-        point.code is fate.stayed_in for point in _next_to_the_call(way)
+        point.code is fate.stayed_in for point in next_to_the_call(way)
     ):
         return True
     return any(point.code in asked and outcome(point, way.kind) != PASSES for point in way.points)
 
 
-def _next_to_the_call(way: Way) -> Iterator[Point]:
+def next_to_the_call(way: Way) -> Iterator[Point]:
     """The frame that called the loop, and its callers as long as it does nothing else."""
     for point in way.points:
         if point.code.co_filename in _HANDING_ON:

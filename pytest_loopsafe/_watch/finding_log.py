@@ -245,7 +245,8 @@ class FindingLog:
             return
         record.count += 1
         record.passes[error.pass_number] += 1
-        self._swallow(record, became)
+        if not became.left:
+            self._swallow(record, became)
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
 
