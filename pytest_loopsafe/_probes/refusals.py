@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from asyncio import runners
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,31 @@ from pytest_loopsafe._words.stacks import is_own, local_variables
 Coroutine: TypeAlias = "CoroutineType[Any, Any, Any]"
 
 
+class Awaited:
+    """A coroutine that was to run, without keeping it.
+
+    Attributes:
+        code: what it runs.
+        name: what it is called, as its function was where it was defined.
+        names: what its function is called where it is called.
+        ref: the coroutine.
+        ended_unbegun: it has ended before it began, and nobody had closed it.
+    """
+
+    __slots__ = ("code", "ended_unbegun", "name", "names", "ref")
+
+    def __init__(self, coroutine: Coroutine) -> None:
+        self.code = coroutine.cr_code
+        self.name = coroutine.__qualname__
+        self.names = coroutine.__name__, coroutine.cr_code.co_name
+        self.ref = weakref.ref(coroutine)
+        self.ended_unbegun = False
+
+    def ends(self, coroutine: Coroutine) -> None:
+        """The one at its address ends unbegun: itself, if weak references to it are gone by now."""
+        self.ended_unbegun = self.code is coroutine.cr_code and self.ref() is None
+
+
 @dataclass(frozen=True)
 class RunRefused(Sighting):
     """A run was refused.
@@ -31,22 +57,15 @@ class RunRefused(Sighting):
         running: the loop that runs in this thread, as asyncio has it.
         refused: the loop that was to run; None where it was still to be made.
         call: what refused.
-        coroutines: what was to run, each with the coroutines that it was given.
+        awaited: the coroutines that were to run, each with those that it was given.
         error: what was raised.
     """
 
     running: asyncio.AbstractEventLoop
     refused: asyncio.AbstractEventLoop | None
     call: str
-    coroutines: tuple[Coroutine, ...]
+    awaited: tuple[Awaited, ...]
     error: BaseException
-
-
-@dataclass(frozen=True)
-class NeverAwaited(Sighting):
-    """A coroutine ends that never began, and that nobody closed."""
-
-    coroutine: Coroutine
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,7 @@ _EXPECTING = (
 """Context managers by which a test says what it expects, of each version. None is imported."""
 
 _MOST_TASKS = 20
+_MOST_REFUSED = 2_000
 _MOST_GIVEN = 20
 
 
@@ -79,12 +99,21 @@ class RefusalProbe:
     """Sees refusals, and coroutines that end before they have begun."""
 
     def install(self, patches: Patches, emit: Emit) -> None:
-        """Hook ``asyncio.run``, the Runner, the two ways to run a loop, and the warning."""
+        """Hook ``asyncio.run``, the Runner, the two ways to run a loop, and the warning.
+
+        The collector may end a coroutine while we look at something else, when nothing is emitted.
+        So that is noted here, by the address, of those that were refused last.
+        """
+        last: dict[int, Awaited] = {}
 
         def refused(error: BaseException, running: Any, loop: Any, call: str, given: Any) -> None:
             found = tuple(one for main in given for one in _unbegun(main))
-            if found:
-                emit(RunRefused(running, loop, call, found, error))
+            if len(last) >= _MOST_REFUSED:  # most of them ran, and nobody says when those end
+                last.clear()
+            awaited = tuple(map(Awaited, found))
+            last.update(zip(map(id, found), awaited, strict=True))
+            if awaited:
+                emit(RunRefused(running, loop, call, awaited, error))
 
         def build_run(original: Callable[..., Any]) -> Callable[..., Any]:
             def run(main: Any, *args: Any, **kwargs: Any) -> Any:
@@ -148,7 +177,9 @@ class RefusalProbe:
         def build_unawaited(original: Callable[..., Any]) -> Callable[..., Any]:
             @_cpython.unseen_by_warnings
             def _warn_unawaited_coroutine(coro: Any) -> Any:
-                emit(NeverAwaited(coro))
+                awaited = last.pop(id(coro), None)
+                if awaited is not None:
+                    awaited.ends(coro)
                 return original(coro)
 
             replacement: Callable[..., Any] = _warn_unawaited_coroutine

@@ -17,7 +17,6 @@ import functools
 import gc
 import sys
 import threading
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -27,9 +26,8 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LoopClosed
 from pytest_loopsafe._probes.refusals import (
-    Coroutine,
+    Awaited,
     Expected,
-    NeverAwaited,
     RefusalProbe,
     RunRefused,
     RunsInGreenlet,
@@ -73,40 +71,26 @@ _ELSEWHERE = (
 )
 
 
-class _Awaited:
-    """A coroutine that is to run."""
+def _is_lost(one: Awaited, awaited: tuple[Awaited, ...]) -> bool:
+    """Whether a coroutine never ran, and nobody has it who could still run it.
 
-    __slots__ = ("code", "ended_unbegun", "names", "ref")
+    Whoever keeps a traceback keeps what its frames refer to, and runs nothing of it.
 
-    def __init__(self, coroutine: Coroutine) -> None:
-        self.code = coroutine.cr_code
-        self.names = coroutine.__name__, coroutine.cr_code.co_name
-        self.ref = weakref.ref(coroutine)
-        self.ended_unbegun = False
-
-    def is_(self, coroutine: Coroutine) -> bool:
-        """Whether it is the one at its address that ends: weak references are gone by then."""
-        return self.code is coroutine.cr_code and self.ref() is None
-
-    def is_lost(self, awaited: list[_Awaited]) -> bool:
-        """Whether it never ran, and nobody has it who could still run it. Only when all rests.
-
-        Whoever keeps a traceback keeps what its frames refer to, and runs nothing of it.
-
-        Args:
-            awaited: the coroutines that were refused together: one is an argument of another.
-        """
-        coroutine = self.ref()
-        if coroutine is None:
-            return self.ended_unbegun
-        if _cpython.has_begun(coroutine):
-            return False
-        refused = [one.ref() for one in awaited]
-        holders = [one for one in gc.get_referrers(coroutine) if one is not refused]
-        # One that nobody holds is in a frame that runs, of another thread: that may go on with it.
-        return bool(holders) and all(
-            type(holder) is FrameType or any(holder is one for one in refused) for holder in holders
-        )
+    Args:
+        one: the coroutine.
+        awaited: those that were refused together: one is an argument of another.
+    """
+    coroutine = one.ref()
+    if coroutine is None:
+        return one.ended_unbegun
+    if _cpython.has_begun(coroutine):
+        return False
+    refused = [one.ref() for one in awaited]
+    holders = [one for one in gc.get_referrers(coroutine) if one is not refused]
+    # One that nobody holds is in a frame that runs, of another thread: that may go on with it.
+    return bool(holders) and all(
+        type(holder) is FrameType or any(holder is one for one in refused) for holder in holders
+    )
 
 
 @dataclass(eq=False)
@@ -125,7 +109,7 @@ class _Refusal:
     """
 
     told: tuple[object, ...]
-    awaited: list[_Awaited]
+    awaited: tuple[Awaited, ...]
     thread: int
     pass_number: int
     caller: CodeType | None
@@ -158,7 +142,7 @@ class _Refusal:
         """Whether the work was lost. Only when all rests."""
         if self.is_expected or self.is_answered:
             return False
-        return all(one.is_lost(self.awaited) for one in self.awaited)
+        return all(_is_lost(one, self.awaited) for one in self.awaited)
 
 
 _MOST_OPEN = 1000
@@ -170,12 +154,11 @@ class NestedRunRefused(Detector):
 
     rules = (REFUSED,)
     probes = (RefusalProbe(), TaskProbe())
-    judges = (RunRefused, NeverAwaited, Expected, TaskStarted, RunsInGreenlet, LoopClosed)
+    judges = (RunRefused, Expected, TaskStarted, RunsInGreenlet, LoopClosed)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._open: dict[int, _Refusal] = {}  # by the id() of the error's arguments
-        self._awaited: dict[int, _Awaited] = {}  # by the id() of the coroutine
         self._frequent: dict[int, CodeType] = {}  # by its id()
         self._run_at: dict[int, tuple[Frame, ...]] = {}
         """Where the loops that run in greenlets are run, by their numbers."""
@@ -188,10 +171,6 @@ class NestedRunRefused(Detector):
         """Report a refusal, to be judged when all rests, and note what answers it."""
         if isinstance(sighting, RunRefused):
             yield from self._refused(sighting)
-        elif isinstance(sighting, NeverAwaited):
-            awaited = self._awaited.get(id(sighting.coroutine))
-            if awaited is not None and awaited.is_(sighting.coroutine):
-                awaited.ended_unbegun = True
         elif isinstance(sighting, Expected):
             for link in error_chain(sighting.error):
                 if (refusal := self._open.get(id(arguments(link)))) is not None:
@@ -213,14 +192,13 @@ class NestedRunRefused(Detector):
         where = stack_here()
         refusal = _Refusal(
             told,
-            [_Awaited(one) for one in seen.coroutines],
+            seen.awaited,
             threading.get_ident(),
             self.loops.pass_number,
             frames[-1].f_code if frames else None,
         )
         refusal.is_answered = any(map(refusal.is_answered_by, self._frequent.values()))
         self._open[id(told)] = refusal
-        self._awaited |= zip(map(id, seen.coroutines), refusal.awaited, strict=True)
         stacks, remedy = [Stack(f"{seen.call} was refused", where)], REFUSED.remedy
         occupied = f"{seen.call} was refused in {running}, which runs in this thread"
         if not _is_run_here(seen.running):
@@ -239,7 +217,7 @@ class NestedRunRefused(Detector):
         yield Observation(
             Finding(
                 REFUSED,
-                f"{occupied}, and the refusal was swallowed: {_name(seen.coroutines)} never ran",
+                f"{occupied}, and the refusal was swallowed: {_name(seen.awaited)} never ran",
                 running,
                 home,
                 (*stacks, *loop_births(running, home)),
@@ -249,24 +227,25 @@ class NestedRunRefused(Detector):
             seen.error,
             way := way_here(frames, type(seen.error)),
             functools.partial(self._is_excused, refusal, way),
-            at_rest=True,
+            at_rest=functools.partial(self._is_lost, refusal),
         )
+
+    def _is_lost(self, refusal: _Refusal) -> bool:
+        is_lost = refusal.is_lost()
+        if not is_lost:
+            self._open.pop(id(refusal.told), None)
+        elif gc.isenabled() and any(one.ref() is not None for one in refusal.awaited):
+            # What is garbage goes now. If it went while bytecode is read, in the frame of a named
+            # tuple without builtins, the interpreter could not even warn of it.
+            gc.collect(1)
+        return is_lost
 
     def _is_excused(self, refusal: _Refusal, way: Way, fate: Fate) -> bool:
         self._open.pop(id(refusal.told), None)
-        for address, one in tuple(self._awaited.items()):
-            if one in refusal.awaited:
-                del self._awaited[address]
         if fate.left and refusal.note is not None:
             self.graph.notes[refusal.note] = None
-        return (
-            fate.left
-            or not refusal.is_lost()
-            or any(
-                uses_again(point, refusal.names)
-                for point in way.points
-                if point.code is fate.stayed_in
-            )
+        return fate.left or any(
+            uses_again(point, refusal.names) for point in way.points if point.code is fate.stayed_in
         )
 
     def _started(self, seen: TaskStarted) -> None:
@@ -298,7 +277,7 @@ def _is_run_here(loop: Any) -> bool:
     return False
 
 
-def _name(coroutines: tuple[Coroutine, ...]) -> str:
+def _name(awaited: tuple[Awaited, ...]) -> str:
     """What was to run: the user's own, where a library's wrapper was given it."""
-    own = [one for one in coroutines if not is_library(one.cr_code.co_filename)]
-    return f"{(own or coroutines)[0].__qualname__}()"
+    own = [one for one in awaited if not is_library(one.code.co_filename)]
+    return f"{(own or awaited)[0].name}()"

@@ -174,7 +174,7 @@ class LoopSetGlobally(Detector):
             error=seen.error,
             way=way,
             excuse=functools.partial(self._is_prepared, missed, way),
-            at_rest=True,
+            at_rest=lambda: True,
         )
 
     def _is_prepared(self, missed: _Missed, way: Way, fate: Fate) -> bool:

@@ -27,7 +27,11 @@ class _Error(NamedTuple):
     text: str
     excuse: Callable[[Fate], bool] | None
     pass_number: int
-    at_rest: bool = False
+    at_rest: Callable[[], bool] | None = None
+
+    def may_be_one(self, left: set[ErrorKey]) -> bool:
+        """Whether it may be a hazard, as far as that is known without what became of the error."""
+        return self.at_rest is None or self.key in left or self.at_rest()
 
     def is_told_by(self, line: LogLine) -> bool:
         """Whether a line has all of the error's text in it."""
@@ -130,7 +134,7 @@ class FindingLog:
                 self._records[key] = record
             elif told:
                 return
-            if not observation.at_rest:
+            if observation.at_rest is None:
                 record.count += 1
                 record.passes[pass_number] += 1
             if observation.error is not None:
@@ -146,7 +150,7 @@ class FindingLog:
                         observation.at_rest,
                     )
                 )
-        if record.count == 1 and not record.ignored and not observation.at_rest:
+        if record.count == 1 and not record.ignored and observation.at_rest is None:
             self._found(record.number, self._finding(record))
 
     def own(self, locate: Callable[[Clue], str | None], remedy_at: Callable[[str], str]) -> None:
@@ -197,6 +201,9 @@ class FindingLog:
         with self._lock:
             self._closed = last
             records = tuple(self._records.values())
+            # Before anything is read: what is garbage by now may be collected meanwhile.
+            for record in records:
+                record.pending = [one for one in record.pending if one.may_be_one(left)]
             still_open = [self._settle(record, left, fate, last=last) for record in records]
             return any(still_open)
 
@@ -212,7 +219,7 @@ class FindingLog:
         # One of several at the same place came out: it is no secret.
         seen = any(error.key in left for error in record.settled)
         for error in record.settled:
-            if error.at_rest:
+            if error.at_rest is not None:
                 self._judge(record, error, left, fate, last=last)
                 continue
             excuse = error.excuse if error.key not in left else None

@@ -375,6 +375,6 @@ class Watch:
     def _is_excused_at_once(self, observation: Observation) -> bool:
         """In a forked child nobody judges when it rests, so what can be read is read now."""
         way, excuse = observation.way, observation.excuse
-        if self.writer is None or way is None or excuse is None or observation.at_rest:
+        if self.writer is None or way is None or excuse is None or observation.at_rest is not None:
             return False
         return excuse(read_fate(way))

@@ -211,8 +211,8 @@ class Observation:
             now. Not kept.
         identity: what makes it one and the same hazard; None: its place in the user's code.
         severity: where it is another than the rule's own.
-        at_rest: only when all rests it is known whether it is a hazard at all: it is told then, if
-            its excuse, which is asked of an error that left the pass as well, says no.
+        at_rest: tells whether it may be a hazard at all, where only that is known when all rests.
+            It is told no sooner, and its excuse is asked also where the error left the pass.
     """
 
     finding: Finding
@@ -223,7 +223,7 @@ class Observation:
     users: tuple[Any, ...] | None = None
     identity: object = None
     severity: Severity | None = None
-    at_rest: bool = False
+    at_rest: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
