@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
 from pytest_loopsafe._graph.kinds import entries_of, is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
@@ -82,15 +83,20 @@ class Guard:
     is_flag: bool
 
 
-def starters() -> tuple[Starter, ...]:
-    """The user's functions that are running now in this pass, the innermost first."""
+def starters(*, within: bool = False) -> tuple[Starter, ...]:
+    """The user's functions that are running now in this pass, the innermost first.
+
+    Args:
+        within: only those within the running loop, and not who runs it.
+    """
     found: list[Starter] = []
     frame: FrameType | None = sys._getframe(1)
-    begun = False
+    begun, task = False, _cpython.current_task() if within else None
+    outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
     while frame is not None and len(found) < _MAX_STARTERS:
         code = frame.f_code
         if is_own(code.co_filename):
-            if begun and _PROBES not in code.co_filename:
+            if begun and not any(one in code.co_filename for one in _HOOKS):
                 break  # who runs the pass is not in it
         elif "/_pytest/" in code.co_filename:
             break
@@ -98,11 +104,17 @@ def starters() -> tuple[Starter, ...]:
             begun = True
             if not is_library(code.co_filename):
                 found.append(_starter(frame))
+            if within and (frame is outermost or code.co_qualname == _cpython.CALLBACK_BEGINS):
+                break
         frame = frame.f_back
     return tuple(found)
 
 
-_PROBES = os.path.join("pytest_loopsafe", "_probes", "")
+_HOOKS = tuple(
+    os.path.join("pytest_loopsafe", *parts)
+    for parts in (("_probes", ""), ("_run", "schedules.py"), ("_run", "addresses.py"))
+)
+"""Our frames that may lie between the user's code and asyncio's."""
 
 
 def _starter(frame: FrameType) -> Starter:
@@ -186,6 +198,22 @@ def cache_of(starters: Sequence[Starter]) -> str | None:
     return None
 
 
+def kept_result(starters: Sequence[Starter], kept: Keeper) -> str | None:
+    """What has the result of one of these functions, and so keeps it from running again; or None.
+
+    A module that was imported, or the place of a ``functools.cached_property``.
+    """
+    for starter in starters:
+        code, bearer = starter.code, starter.bearer()
+        if code.co_name == "<module>" and starter.module in sys.modules:
+            return f"sys.modules[{starter.module!r}]"
+        for base in type.mro(type(bearer)) if code.co_name in attributes(bearer) else ():
+            kept_by = vars(base).get(code.co_name)
+            if type(kept_by) is functools.cached_property and kept_by.func in _functions(code):
+                return f"{kept(bearer)}.{code.co_name}"
+    return None
+
+
 def _functions(code: CodeType) -> list[FunctionType]:
     return [
         one for one in gc.get_referrers(code) if type(one) is FunctionType and one.__code__ is code
@@ -214,11 +242,13 @@ class _Function:
     def _variable(self, scope: str, name: str) -> Iterator[tuple[str, Any]]:
         code, module = self._starter.code, self._starter.module
         if scope == "global":
-            names = own_dict(sys.modules.get(module)) or {}
+            names = own_dict(sys.modules.get(module))
+            if names is None:  # a script that was run by name, a cell of a notebook
+                names = next((one.__globals__ for one in self._functions), {})
             if name in names:
-                yield f"{module}.{name}", names[name]
+                yield f"{module}.{name}".lstrip("."), names[name]
         elif scope == "cell":
-            for function in self._closures if name in code.co_freevars else ():
+            for function in self._functions if name in code.co_freevars else ():
                 cell = (function.__closure__ or ())[code.co_freevars.index(name)]
                 where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
                 with suppress(ValueError):  # an empty cell
@@ -230,7 +260,7 @@ class _Function:
                     yield path, bearer
 
     @functools.cached_property
-    def _closures(self) -> list[FunctionType]:
+    def _functions(self) -> list[FunctionType]:
         return _functions(self._starter.code)
 
 

@@ -153,6 +153,10 @@ class LostBackground(Detector):
         """No function need be followed any more."""
         self._reruns.stop()
 
+    def forked(self) -> None:
+        """Go on in a forked child."""
+        self._reruns.forked()
+
     # -- what starts -----------------------------------------------------------------------
 
     def _task_started(self, sighting: TaskStarted) -> None:
