@@ -431,6 +431,7 @@ def worker_of_all_passes() -> Body:
         asyncio.run(asyncio.sleep(0))
         if kept["passes"] == 4:
             kept["work"].cancel()
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), kept["loop"]).result()
             kept["loop"].call_soon_threadsafe(kept["loop"].stop)
             kept["thread"].join()
             kept["loop"].close()

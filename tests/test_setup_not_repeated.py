@@ -7,6 +7,7 @@ meant to.
 import asyncio
 import concurrent.futures
 import contextlib
+import enum
 import functools
 import itertools
 import signal
@@ -17,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -190,6 +191,76 @@ def once(function: Callable[[], None]) -> Callable[[], None]:
     return wrapper
 
 
+class Stage(enum.Enum):
+    NEW = 1
+    READY = 2
+
+
+class Plugin:
+    """What it looks at is behind a property, a method, an enumeration."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.NEW
+        self._handler: Any = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._handler is not None
+
+    def has_begun(self) -> bool:
+        return bool(self._handler)
+
+    def by_property(self) -> None:
+        if not self.is_up:
+            self.set_up()
+
+    def by_method(self) -> None:
+        if self.has_begun():
+            return
+        self.set_up()
+
+    def by_stage(self) -> None:
+        if self.stage is Stage.NEW:
+            self.set_up()
+
+    def set_up(self) -> None:
+        self.stage, self._handler = Stage.READY, lambda *_: None
+        asyncio.get_running_loop().set_exception_handler(self._handler)
+
+
+plugins = [Plugin(), Plugin(), Plugin()]
+with_property, with_method, with_stage = plugins
+
+
+def behind_a_property() -> None:
+    with_property.by_property()
+
+
+def behind_a_method() -> None:
+    with_method.by_method()
+
+
+def stage_of_an_enumeration() -> None:
+    with_stage.by_stage()
+
+
+class OnlyOne(type):
+    instances: ClassVar[dict[type, Any]] = {}
+
+    def __call__(cls, *args: Any) -> Any:
+        if cls not in cls.instances:
+            cls.instances[cls] = super().__call__(*args)
+        return cls.instances[cls]
+
+
+class Tracer(metaclass=OnlyOne):
+    def __init__(self) -> None:
+        asyncio.get_running_loop().set_task_factory(self.make)
+
+    def make(self, loop: Any, coro: Any, **kwargs: Any) -> Any:
+        return asyncio.Task(coro, loop=loop, **kwargs)
+
+
 class Monitor:
     """A holder: who made the set-up is what is looked for before another is made."""
 
@@ -298,6 +369,10 @@ REMEMBERS: dict[Callable[[], Any], str] = {
     lazy_holder: "holder",
     class_holder: "Monitor.instance",
     lazy_executor: "kept_executor",
+    behind_a_property: "with_property._handler",
+    behind_a_method: "with_method._handler",
+    stage_of_an_enumeration: "with_stage.stage",
+    Tracer: "Tracer.instances",
     set_up_by_its_own_method: "ready.ready",
     handler_in_a_dictionary: "listening.handlers",
     cached_property: "watching.watched",
@@ -768,6 +843,50 @@ def switched_off() -> Body:
     return body
 
 
+class Feed:
+    """Reads while somebody wants it to."""
+
+    def __init__(self) -> None:
+        self.is_reading = False
+
+    def resume(self) -> None:
+        if not self.is_reading:
+            self.is_reading = True
+            asyncio.get_running_loop().add_reader(mine, self.read)
+
+    def pause(self) -> None:
+        self.is_reading = False
+        asyncio.get_running_loop().remove_reader(mine)
+
+    def read(self) -> None: ...
+
+
+feed = Feed()
+
+
+def paused_and_resumed() -> Body:
+    async def body() -> None:
+        feed.resume()
+        await asyncio.sleep(0)
+        feed.pause()
+
+    return body
+
+
+def counted_in_and_out() -> Body:
+    users = 0
+
+    async def body() -> None:
+        nonlocal users
+        if users == 0:
+            put()
+        users += 1
+        await asyncio.sleep(0)
+        users -= 1
+
+    return body
+
+
 def nothing_left_to_do() -> Body:
     todo = [handle]
 
@@ -817,6 +936,8 @@ SAFE = [
     beside_a_loop_that_goes_on,
     signals_of_the_first_thread,
     switched_off,
+    paused_and_resumed,
+    counted_in_and_out,
     nothing_left_to_do,
     as_libraries_do,
 ]

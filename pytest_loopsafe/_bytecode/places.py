@@ -47,12 +47,14 @@ class Asked:
             name for its result; ``=`` for what was computed from what is there.
         argument: the constant that it was asked with, a key or another side; or UNKNOWN.
         negated: whether it is the opposite that is on the stack.
+        other: the place of the other side, where that is none of constants: ``State.READY``.
     """
 
     place: Place
     how: str = "truth"
     argument: Any = UNKNOWN
     negated: bool = False
+    other: Place | None = None
 
 
 class Places(Reader[Any]):
@@ -64,6 +66,7 @@ class Places(Reader[Any]):
         used: the places whose content is used.
         filled: the places into which something is put.
         stored: the names that are written to, or to an entry of what is there: True for attributes.
+        returned: what each of its ends gives.
     """
 
     def __init__(self, body: Body) -> None:
@@ -73,6 +76,7 @@ class Places(Reader[Any]):
         self.used: set[Place] = set()
         self.filled: set[Place] = set()
         self.stored: set[tuple[str, bool]] = set()
+        self.returned: list[Any] = []
         self._names: dict[str, Any] = {}
 
     def value(self, index: int, one: dis.Instruction, given: list[Any]) -> Any:
@@ -114,6 +118,9 @@ class Places(Reader[Any]):
             return self._called(*callee(one, given, UNKNOWN))
         elif name == "POP_TOP" and type(given[0]) is Asked and given[0].how in _MARKS:
             self.filled.add(given[0].place)  # ``started.add(key)``, ``event.set()``
+        elif name == "RETURN_VALUE":
+            self.returned += given
+            self._use(*given)
         elif name != "POP_TOP" or (type(given[0]) is Asked and given[0].how != "[]"):
             self._use(*given)
         return UNKNOWN
@@ -159,7 +166,8 @@ class Places(Reader[Any]):
         if type(left) is not Place and type(right) is Place and how in ("is", "=="):
             left, right = right, left
         if type(left) is Place:
-            return Asked(left, how, _constant(right), negated)
+            other = right if type(right) is Place and how in ("is", "==") else None
+            return Asked(left, how, _constant(right), negated, other)
         if how != "in" and type(left) is Asked and _constant(right) == 0 and how in ("==", ">"):
             return replace(left, negated=negated != (how == "=="))  # `len(tasks) == 0`
         asked = next((value for value in (left, right) if type(value) is Asked), None)

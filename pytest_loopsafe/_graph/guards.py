@@ -18,7 +18,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -26,7 +27,7 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
 from pytest_loopsafe._graph.kinds import entries_of, is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
-from pytest_loopsafe._graph.looks import looks
+from pytest_loopsafe._graph.looks import looks, only_looks
 from pytest_loopsafe._words.stacks import first_argument, is_library, is_method, is_own
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
@@ -142,10 +143,10 @@ def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterato
         place = asked.place
         if asked.how == "in" and asked.argument is UNKNOWN and place not in seen.filled:
             continue  # a table of constants: another key than then may be in it
-        for path, value in function.at(place):
-            if _answer(asked, value) is look.bars:
+        for path, where, value, answer in function.answers(asked):
+            if answer is look.bars:
                 is_flag = not any(one.is_in(place) for one in seen.read)
-                yield Guard(path, place, value, _is_set(value), is_flag)
+                yield Guard(path, where, value, _is_set(value), is_flag)
 
 
 def tested_in(
@@ -239,6 +240,41 @@ class _Function:
             if value is not UNKNOWN:
                 yield path, value
 
+    def answers(self, asked: Asked) -> Iterator[tuple[str, Place, Any, bool | None]]:
+        """What a test would give now: the path, the place, what is there, and the answer.
+
+        Through a property or a method of the user's that does nothing but look at a place itself.
+        """
+        for path, value in self.at(asked.place):
+            inner = _looked_at_by(_member(type(value), asked.how))
+            if inner is None:
+                yield path, asked.place, value, _answer(self._complete(asked), value)
+            else:
+                yield from self._through(path, asked.place, value, inner)
+        if asked.place.attributes:
+            holder = replace(asked.place, attributes=asked.place.attributes[:-1])
+            for path, value in self.at(holder):
+                member = _member(type(value), asked.place.attributes[-1])
+                inner = _looked_at_by(member.fget) if type(member) is property else None
+                if inner is not None and asked.how == "truth":
+                    yield from self._through(path, holder, value, inner)
+                elif inner is not None and inner.how == "truth" and not inner.negated:
+                    inner = replace(self._complete(asked), place=inner.place, negated=False)
+                    yield from self._through(path, holder, value, inner)
+
+    def _through(
+        self, path: str, holder: Place, value: Any, inner: Asked
+    ) -> Iterator[tuple[str, Place, Any, bool | None]]:
+        for name in inner.place.attributes:
+            path, holder, value = f"{path}.{name}", holder.attribute(name), _attribute(value, name)
+        answer = _answer(inner, value) if value is not UNKNOWN else None
+        yield path, holder, value, answer if answer is None else answer is not inner.negated
+
+    def _complete(self, asked: Asked) -> Asked:
+        """With what is in the place of the other side."""
+        others = [] if asked.other is None else [value for _, value in self.at(asked.other)]
+        return replace(asked, argument=others[0], other=None) if len(others) == 1 else asked
+
     def _variable(self, scope: str, name: str) -> Iterator[tuple[str, Any]]:
         code, module = self._starter.code, self._starter.module
         if scope == "global":
@@ -266,16 +302,27 @@ class _Function:
 
 def _attribute(thing: Any, name: str) -> Any:
     """An attribute that an object or its class has, without running code."""
-    if not is_a(thing, type):
-        own = attributes(thing)
-        if name in own:
-            return own[name]
-    for base in type.mro(thing if is_a(thing, type) else type(thing)):
-        found = vars(base).get(name, UNKNOWN)
+    if is_a(thing, type):
+        found = _member(thing, name)
+    else:
+        found = attributes(thing).get(name, UNKNOWN)
         if found is not UNKNOWN:
-            computed = any("__get__" in vars(one) for one in type.mro(type(found)))
-            return UNKNOWN if computed else found
-    return UNKNOWN
+            return found
+    if found is UNKNOWN:
+        found = _member(type(thing), name)
+    computed = any("__get__" in vars(one) for one in type.mro(type(found)))
+    return UNKNOWN if computed else found
+
+
+def _member(kind: type, name: str) -> Any:
+    """What a class, or a base of it, has by a name."""
+    bases = type.mro(kind)
+    return next((vars(base)[name] for base in bases if name in vars(base)), UNKNOWN)
+
+
+def _looked_at_by(function: Any) -> Asked | None:
+    is_users = type(function) is FunctionType and not is_library(function.__code__.co_filename)
+    return only_looks(function.__code__) if is_users else None
 
 
 # -- what it would answer --------------------------------------------------------------------------
@@ -293,8 +340,9 @@ def _answer(asked: Asked, value: Any) -> bool | None:
         with suppress(TypeError):
             return _ORDER[how](value, argument)
         return None
-    if how == "==" and argument is not UNKNOWN and (value is None or argument is None):
-        return value is argument
+    if how == "==" and argument is not UNKNOWN:
+        alone = value is None or argument is None or (is_a(value, Enum) and is_a(argument, Enum))
+        return value is argument if alone else None
     if how == "among" and is_plain:
         return any(type(one) is type(value) and one == value for one in argument)
     if type(value) in _EVENTS and how == "is_set":

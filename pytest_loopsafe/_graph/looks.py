@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import CodeType
 
 from pytest_loopsafe._bytecode import Body
@@ -60,6 +61,25 @@ def looks(code: CodeType, offset: int) -> Looks:
     before = (*_in_the_way(places, call), *_behind_an_error(places, call))
     tested = {one.place for jump, (one, _) in places.tests.items() if jump < call and one}
     return Looks(before, frozenset(tested), frozenset(places.used), frozenset(places.filled))
+
+
+def only_looks(code: CodeType) -> Asked | None:
+    """What a function gives that does nothing but look at one place; None for any other.
+
+    ``return self._task is not None``, in a property or a method without further arguments.
+    """
+    if code.co_argcount != 1 or code.co_flags & _SUSPENDS:
+        return None
+    places = Places(Body.of(code))
+    places.read()
+    given = places.returned[0] if len(places.returned) == 1 and not places.tests else None
+    asked = Asked(given) if type(given) is Place else given
+    own = ("local", code.co_varnames[0])
+    is_its = type(asked) is Asked and (asked.place.scope, asked.place.name) == own
+    return asked if is_its else None
+
+
+_SUSPENDS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 def _in_the_way(places: Places, call: int) -> Iterator[Look]:
