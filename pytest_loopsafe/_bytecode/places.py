@@ -43,8 +43,9 @@ class Asked:
 
     Attributes:
         place: where.
-        how: ``truth``, ``in``, ``among`` (of constants), ``is``, a comparison; ``[]`` or a method's
-            name for its result; ``=`` for what was computed from what is there.
+        how: ``truth``, ``in``, ``among`` (of constants), ``is``, a comparison, also of its length
+            (``len<``); ``[]`` or a method's name for its result; ``=`` for what was computed from
+            what is there.
         argument: the constant that it was asked with, a key or another side; or UNKNOWN.
         negated: whether it is the opposite that is on the stack.
         other: the place of the other side, where that is none of constants: ``State.READY``.
@@ -66,6 +67,8 @@ class Places(Reader[Any]):
         used: the places whose content is used.
         filled: the places into which something is put.
         stored: the names that are written to, or to an entry of what is there: True for attributes.
+        changed: the places that a method was called of which changes what is there.
+        given: what each call is given, by its index.
         returned: what each of its ends gives.
     """
 
@@ -76,6 +79,8 @@ class Places(Reader[Any]):
         self.used: set[Place] = set()
         self.filled: set[Place] = set()
         self.stored: set[tuple[str, bool]] = set()
+        self.changed: set[Any] = set()
+        self.given: dict[int, list[Any]] = {}
         self.returned: list[Any] = []
         self._names: dict[str, Any] = {}
 
@@ -115,7 +120,8 @@ class Places(Reader[Any]):
             place = given[0].place if type(given[0]) is Asked else given[0]
             return Asked(place, "=") if type(place) is Place else UNKNOWN
         elif name in ("CALL", "CALL_KW"):
-            return self._called(*callee(one, given, UNKNOWN))
+            called, self.given[index] = callee(one, given, UNKNOWN)
+            return self._called(called, self.given[index])
         elif name == "POP_TOP" and type(given[0]) is Asked and given[0].how in _MARKS:
             self.filled.add(given[0].place)  # ``started.add(key)``, ``event.set()``
         elif name == "RETURN_VALUE":
@@ -135,6 +141,8 @@ class Places(Reader[Any]):
 
     def _test(self, index: int, name: str, value: Any) -> None:
         tested = Asked(value) if type(value) is Place else value if type(value) is Asked else None
+        if tested is not None and tested.how == "len":
+            tested = replace(tested, how="truth")
         if tested is not None and name.endswith("NONE"):
             tested = Asked(tested.place, "is" if type(value) is Place else "=", None)
         self.tests[index] = tested, "_IF_TRUE" in name or name.endswith("_IF_NONE")
@@ -170,6 +178,8 @@ class Places(Reader[Any]):
             return Asked(left, how, _constant(right), negated, other)
         if how != "in" and type(left) is Asked and _constant(right) == 0 and how in ("==", ">"):
             return replace(left, negated=negated != (how == "=="))  # `len(tasks) == 0`
+        if type(left) is Asked and left.how == "len" and type(right) is int:
+            return Asked(left.place, f"len{how}", right, negated)
         asked = next((value for value in (left, right) if type(value) is Asked), None)
         return Asked(asked.place, "compare", UNKNOWN, negated) if asked and how != "in" else UNKNOWN
 
@@ -180,13 +190,17 @@ class Places(Reader[Any]):
             if place.name in ("getattr", "hasattr") and not place.attributes and len(given) > 1:
                 return first.attribute(given[1]) if type(given[1]) is str else UNKNOWN
             if place.name in ("bool", "len") and not place.attributes:
-                return Asked(first)
+                return Asked(first, "len" if place.name == "len" else "truth")
+            if place.name == "setattr" and len(given) > 1 and type(given[1]) is str:
+                self._stored_in(first.attribute(given[1]))
         self._use(*given)
         if not isinstance(called, Place) or not called.attributes:
             return UNKNOWN
         bearer, method = replace(called, attributes=called.attributes[:-1]), called.attributes[-1]
         if method in _FILLS:
             self._stored_in(bearer)
+        if method in _CHANGES:
+            self.changed.add(bearer)
         return Asked(bearer, method, _constant(first)) if type(bearer) is Place else UNKNOWN
 
     def _stored_in(self, container: Any) -> None:
@@ -198,7 +212,9 @@ class Places(Reader[Any]):
 
 
 _COMPARES = ("COMPARE_OP", "CONTAINS_OP", "IS_OP")
-_TESTS = frozenset({"truth", "in", "among", "is", "compare", "==", "<", "<=", ">", ">="})
+_ORDER = ("==", "<", "<=", ">", ">=")
+_TESTS = frozenset({"truth", "in", "among", "is", "compare", "len", *_ORDER})
+_TESTS |= {f"len{how}" for how in _ORDER}
 _MARKS = frozenset(
     {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "remove", "set"}
     | {"setdefault", "update"}
@@ -206,6 +222,7 @@ _MARKS = frozenset(
 """Methods by which code marks something in a container, or sets an event, where it does not look at
 what they give. Any other method is a use of what is there."""
 
+_CHANGES = _MARKS | {"popitem", "popleft", "release"}
 _FILLS = frozenset({"add", "append", "appendleft", "insert", "put", "put_nowait", "setdefault"})
 _SCOPES = {
     "LOAD_GLOBAL": "global",
@@ -222,6 +239,18 @@ def _attribute(owner: Any, name: str) -> Place:
 def _constant(value: Any) -> Any:
     """What is on the stack, where it is a constant."""
     return UNKNOWN if isinstance(value, Place | Asked) else value
+
+
+def name_of(place: Place) -> tuple[str, bool]:
+    """What another function may call it: the name, and whether that is an attribute's."""
+    return (place.name, *place.attributes)[-1], bool(place.attributes)
+
+
+def changed_by(code: CodeType) -> frozenset[tuple[str, bool]]:
+    """What a function changes in any way, by such names."""
+    places = Places(Body.read(code))
+    places.read()
+    return frozenset(places.stored).union(map(name_of, places.filled | places.changed))
 
 
 def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:

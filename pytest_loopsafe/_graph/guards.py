@@ -9,38 +9,26 @@ bytecode says where it looks (`pytest_loopsafe._graph.looks`), the heap what is 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import gc
-import operator
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
-from pytest_loopsafe._graph.kinds import entries_of, is_a, kind_of_store
+from pytest_loopsafe._graph.asking import ORDER, answer_to, is_set
+from pytest_loopsafe._graph.kinds import is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
 from pytest_loopsafe._graph.looks import looks, only_looks
 from pytest_loopsafe._words.stacks import first_argument, is_library, is_method, is_own
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _MAX_STARTERS = 8
-_EVENTS = (asyncio.Event, threading.Event)
-_PLAIN = (bool, int, float, str, bytes, type(None))
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 Keeper = Callable[[Any], str | None]
 """Tells the path by which the user's own globals reach an object; None where they do not."""
@@ -146,7 +134,7 @@ def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterato
         for path, where, value, answer in function.answers(asked):
             if answer is look.bars:
                 is_flag = not any(one.is_in(place) for one in seen.read)
-                yield Guard(path, where, value, _is_set(value), is_flag)
+                yield Guard(path, where, value, is_set(value), is_flag)
 
 
 def tested_in(
@@ -185,7 +173,7 @@ def asks(starter: Starter, thing: Any, bearers: Sequence[Any]) -> bool:
     )
 
 
-_OF_THE_PLACE = ("truth", "in", "among", "is", "[]", "=", *_ORDER)
+_OF_THE_PLACE = ("truth", "in", "among", "is", "[]", "=", *ORDER, *(f"len{one}" for one in ORDER))
 
 
 def cache_of(starters: Sequence[Starter]) -> str | None:
@@ -246,16 +234,16 @@ class _Function:
         Through a property or a method of the user's that does nothing but look at a place itself.
         """
         for path, value in self.at(asked.place):
-            inner = _looked_at_by(_member(type(value), asked.how))
+            inner = _looked_at_by(member(type(value), asked.how))
             if inner is None:
-                yield path, asked.place, value, _answer(self._complete(asked), value)
+                yield path, asked.place, value, answer_to(self._complete(asked), value)
             else:
                 yield from self._through(path, asked.place, value, inner)
         if asked.place.attributes:
             holder = replace(asked.place, attributes=asked.place.attributes[:-1])
             for path, value in self.at(holder):
-                member = _member(type(value), asked.place.attributes[-1])
-                inner = _looked_at_by(member.fget) if type(member) is property else None
+                found = member(type(value), asked.place.attributes[-1])
+                inner = _looked_at_by(found.fget) if type(found) is property else None
                 if inner is not None and asked.how == "truth":
                     yield from self._through(path, holder, value, inner)
                 elif inner is not None and inner.how == "truth" and not inner.negated:
@@ -267,7 +255,7 @@ class _Function:
     ) -> Iterator[tuple[str, Place, Any, bool | None]]:
         for name in inner.place.attributes:
             path, holder, value = f"{path}.{name}", holder.attribute(name), _attribute(value, name)
-        answer = _answer(inner, value) if value is not UNKNOWN else None
+        answer = answer_to(inner, value) if value is not UNKNOWN else None
         yield path, holder, value, answer if answer is None else answer is not inner.negated
 
     def _complete(self, asked: Asked) -> Asked:
@@ -283,8 +271,8 @@ class _Function:
                 names = next((one.__globals__ for one in self._functions), {})
             if name in names:
                 yield f"{module}.{name}".lstrip("."), names[name]
-        elif scope == "cell":
-            for function in self._functions if name in code.co_freevars else ():
+        elif scope == "cell" and name in code.co_freevars:
+            for function in self._functions:
                 cell = (function.__closure__ or ())[code.co_freevars.index(name)]
                 where = function.__qualname__.rpartition(".<locals>")[0] or function.__module__
                 with suppress(ValueError):  # an empty cell
@@ -303,18 +291,18 @@ class _Function:
 def _attribute(thing: Any, name: str) -> Any:
     """An attribute that an object or its class has, without running code."""
     if is_a(thing, type):
-        found = _member(thing, name)
+        found = member(thing, name)
     else:
         found = attributes(thing).get(name, UNKNOWN)
         if found is not UNKNOWN:
             return found
     if found is UNKNOWN:
-        found = _member(type(thing), name)
+        found = member(type(thing), name)
     computed = any("__get__" in vars(one) for one in type.mro(type(found)))
     return UNKNOWN if computed else found
 
 
-def _member(kind: type, name: str) -> Any:
+def member(kind: type, name: str) -> Any:
     """What a class, or a base of it, has by a name."""
     bases = type.mro(kind)
     return next((vars(base)[name] for base in bases if name in vars(base)), UNKNOWN)
@@ -323,53 +311,3 @@ def _member(kind: type, name: str) -> Any:
 def _looked_at_by(function: Any) -> Asked | None:
     is_users = type(function) is FunctionType and not is_library(function.__code__.co_filename)
     return only_looks(function.__code__) if is_users else None
-
-
-# -- what it would answer --------------------------------------------------------------------------
-
-
-def _answer(asked: Asked, value: Any) -> bool | None:
-    """What a test would give now; None where that cannot be told without running code."""
-    how, argument = asked.how, asked.argument
-    is_plain = type(value) in _PLAIN
-    if how == "truth":
-        return _truth(value)
-    if how == "is":
-        return value is argument if argument is not UNKNOWN else None
-    if how in _ORDER and is_plain and type(argument) in _PLAIN:
-        with suppress(TypeError):
-            return _ORDER[how](value, argument)
-        return None
-    if how == "==" and argument is not UNKNOWN:
-        alone = value is None or argument is None or (is_a(value, Enum) and is_a(argument, Enum))
-        return value is argument if alone else None
-    if how == "among" and is_plain:
-        return any(type(one) is type(value) and one == value for one in argument)
-    if type(value) in _EVENTS and how == "is_set":
-        return bool(value.is_set())
-    return _of_container(asked, value) if kind_of_store(value) is not None else None
-
-
-def _of_container(asked: Asked, value: Any) -> bool | None:
-    """Of an entry: where the key is known whether it is there, else whether there is any."""
-    if asked.how in ("compare", *_ORDER):
-        return None
-    there = _truth(value)
-    key = asked.argument if asked.how != "=" else UNKNOWN
-    if type(key) in (str, bytes, int):
-        there = any(type(one) is type(key) and one == key for one in entries_of(value))
-        if there and asked.how == "get" and is_a(value, dict):
-            return _truth(dict.get(value, key))
-    return not there if asked.how == "=" else there
-
-
-def _truth(value: Any) -> bool:
-    """The truth of a value. A user's object is taken for true: its ``__bool__`` is not asked."""
-    if type(value) in _PLAIN:
-        return bool(value)
-    kind = kind_of_store(value)
-    return kind is None or bool(kind.__len__(value) > 0)
-
-
-def _is_set(value: Any) -> bool:
-    return bool(value.is_set()) if type(value) in _EVENTS else _truth(value)

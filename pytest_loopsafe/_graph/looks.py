@@ -40,12 +40,14 @@ class Looks:
             one condition among others.
         read: the places whose content it uses: it returns that, hands it on, calls its methods.
         filled: the places into which it puts something.
+        given: the places that the call itself is given, or the methods of what is there.
     """
 
     before: tuple[Look, ...]
     tested: frozenset[Place]
     read: frozenset[Place]
     filled: frozenset[Place]
+    given: frozenset[Place]
 
 
 def looks(code: CodeType, offset: int) -> Looks:
@@ -60,7 +62,9 @@ def looks(code: CodeType, offset: int) -> Looks:
     places.read()
     before = (*_in_the_way(places, call), *_behind_an_error(places, call))
     tested = {one.place for jump, (one, _) in places.tests.items() if jump < call and one}
-    return Looks(before, frozenset(tested), frozenset(places.used), frozenset(places.filled))
+    given = (one for one in places.given.get(call, ()) if type(one) is Place)
+    used, filled = frozenset(places.used), frozenset(places.filled)
+    return Looks(before, frozenset(tested), used, filled, frozenset(given))
 
 
 def only_looks(code: CodeType) -> Asked | None:

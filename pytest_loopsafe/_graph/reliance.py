@@ -7,17 +7,20 @@ weakly: whose method it is, what is in its variables, its queues, the event that
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from types import CodeType, FrameType
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.guards import Guard, Starter
+from pytest_loopsafe._bytecode.places import changed_by, name_of
+from pytest_loopsafe._graph.guards import Guard, Starter, member
 from pytest_loopsafe._graph.kinds import entries_of, is_a, is_future
-from pytest_loopsafe._graph.links import attributes
+from pytest_loopsafe._graph.links import attributes, own_dict
+from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._words.stacks import is_library, local_variables, users_of
 
@@ -114,6 +117,40 @@ def _is_empty(item: Any) -> bool:
     if type(item) is tuple:
         return not item
     return item is None or type(item) in (bool, object) or is_future(item)
+
+
+def takes_back(guard: Guard, chain: Sequence[Starter], codes: Iterable[CodeType]) -> bool:
+    """Whether a timer changes what bars the way to the next one, so that it is waited for.
+
+    What it calls is a method of what is there (``call_later(60, cache.pop, key)``), or a function
+    that writes there or calls one which does: of its module, or of the object that set it.
+
+    Args:
+        guard: what bars the way.
+        chain: the functions that were running when it was set, the innermost first.
+        codes: the functions that it calls.
+    """
+    name, setter = name_of(guard.place), chain[0]
+    given = looks(setter.code, setter.offset).given
+    if any(name_of(replace(one, attributes=one.attributes[:-1])) == name for one in given):
+        return True
+    return any(name in changed_by(code) for code in _reached(codes, setter))
+
+
+def _reached(codes: Iterable[CodeType], setter: Starter) -> list[CodeType]:
+    """Functions, those in them, and those of the setter's module and class that they name."""
+    bearer, found = setter.bearer(), list(codes)
+    names = own_dict(sys.modules.get(setter.module)) or {}
+    for code in found:
+        found += [one for one in code.co_consts if type(one) is CodeType]
+        for name in code.co_names if len(found) < _MAX_REACHED else ():
+            for function in (names.get(name), member(type(bearer), name)):
+                if type(function) is FunctionType and function.__code__ not in found:
+                    found.append(function.__code__)
+    return found
+
+
+_MAX_REACHED = 20
 
 
 def is_linked(guard: Guard, starter: Starter, work: Surroundings, owners: Iterable[Owner]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,20 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.tasks import Tally, TimerSet, called_code
-from pytest_loopsafe._words.stacks import Frame, describe_frames, suspended_frames, waiters_frames
+from pytest_loopsafe._probes.tasks import (
+    Tally,
+    ThingsTimerSet,
+    TimerSet,
+    called_code,
+    things_method,
+)
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    describe_frames,
+    is_library,
+    suspended_frames,
+    waiters_frames,
+)
 from pytest_loopsafe._words.ways import Way, way_of_suspended
 
 
@@ -172,6 +185,10 @@ class SchedulingProbe:
                     if told is None or told.loop() is not self:
                         timers.of(code, self)
                         emit(TimerSet(self, code))
+                if type(callback) in _METHODS and _is_users(sys._getframe(1)):
+                    of_thing = things_method(callback)
+                    if of_thing is not None:
+                        emit(ThingsTimerSet(self, *of_thing))
                 if own and _cpython.runs_plainly(self) == (ident(), False):
                     return original(self, when, callback, *args, context=context)
                 if not runs_here(self) and runs_elsewhere(self):
@@ -189,6 +206,16 @@ class SchedulingProbe:
         patches.on_loop_classes("call_at", build_timer, inherited=True)
         patches.on_loop_classes("call_soon_threadsafe", build_threadsafe, inherited=True)
         patches.on_loop_classes("stop", build_stop, inherited=True)
+
+
+_METHODS = (MethodType, BuiltinMethodType)
+
+
+def _is_users(frame: FrameType) -> bool:
+    """Whether the user's own code called ``call_at``, or ``call_later`` which does."""
+    outer = frame.f_back
+    users = not is_library(frame.f_code.co_filename)
+    return users or (outer is not None and not is_library(outer.f_code.co_filename))
 
 
 def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None) -> None:

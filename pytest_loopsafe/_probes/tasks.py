@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, CoroutineType, FunctionType, MethodType
+from types import BuiltinMethodType, CodeType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -39,8 +40,37 @@ class TimerSet(Sighting):
     code: CodeType
 
 
+@dataclass(frozen=True)
+class ThingsTimerSet(Sighting):
+    """A loop was given a timer that calls a method which is not the user's: ``cache.pop``."""
+
+    loop: asyncio.AbstractEventLoop
+    thing: Any
+    method: str
+
+
+def things_method(callback: Any) -> tuple[Any, str] | None:
+    """The object and the method's name of what is not the user's code; None for all else.
+
+    A future's methods are no such: to cancel a task in time changes nothing that outlives it.
+    """
+    kind = type(callback)
+    if kind is MethodType:
+        code = called_code(callback)
+        if code is None or not is_library(code.co_filename):
+            return None
+    elif kind is not BuiltinMethodType:
+        return None
+    thing = callback.__self__
+    if thing is None or issubclass(type(thing), asyncio.Future | ModuleType):
+        return None
+    return thing, callback.__name__
+
+
 def called_code(callback: Any) -> CodeType | None:
     """The code of a plain function or method, which is what a timer calls; None for all else."""
+    while type(callback) is functools.partial:
+        callback = callback.func
     kind = type(callback)
     function = callback.__func__ if kind is MethodType else callback
     return function.__code__ if type(function) is FunctionType else None

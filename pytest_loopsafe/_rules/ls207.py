@@ -30,10 +30,18 @@ from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
-from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, TimerSet, called_code
+from pytest_loopsafe._probes.tasks import (
+    TaskProbe,
+    TaskStarted,
+    ThingsTimerSet,
+    TimerSet,
+    called_code,
+    things_method,
+)
 from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._rules.ls207_evidence import Evidence, Lost, Verdict
+from pytest_loopsafe._rules.ls207_timers import ThingsTimers
 from pytest_loopsafe._rules.ls301 import pending_tasks
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
@@ -107,6 +115,7 @@ class LostBackground(Detector):
         LoopEnding,
         TaskStarted,
         TimerSet,
+        ThingsTimerSet,
         QueueFilled,
         EventChanged,
         PrimitiveUsed,
@@ -122,6 +131,7 @@ class LostBackground(Detector):
         )
         self._wrapped: weakref.WeakKeyDictionary[Any, CodeType] = weakref.WeakKeyDictionary()
         self._inboxes: dict[int, _Inbox] = {}
+        self._things_timers = ThingsTimers()
         self._now = _Now(self.loops)
         self._reruns = Reruns(self._now)
 
@@ -131,6 +141,9 @@ class LostBackground(Detector):
             self._task_started(sighting)
         elif isinstance(sighting, TimerSet):
             self._started(sighting.code, sighting.loop, ())
+        elif isinstance(sighting, ThingsTimerSet):
+            number = self.loops.of(sighting.loop).number
+            self._things_timers.is_set(sighting.thing, sighting.method, number)
         elif isinstance(sighting, QueueFilled):
             self._handed(sighting.queue, sighting.loop, fills=True)
         elif isinstance(sighting, EventChanged):
@@ -236,7 +249,12 @@ class LostBackground(Detector):
     def _note_timers(self, loop: asyncio.AbstractEventLoop, info: LoopInfo) -> None:
         """Those of the user's code; whether one that is to go off once is missed, is told later."""
         for handle in _cpython.due_timers(loop):
-            code = called_code(_cpython.timer_callback(handle))
+            callback = _cpython.timer_callback(handle)
+            of_thing = things_method(callback)
+            lost = self._things_timers.lost(*of_thing, info) if of_thing is not None else None
+            if lost is not None:
+                self._note((id(lost.code), lost.who), lost)
+            code = called_code(callback)
             starts = self._starts.get(id(code)) if code is not None else None
             if starts is not None and not is_library(starts.code.co_filename):
                 once = _SETS_TIMERS.isdisjoint(starts.code.co_names)
@@ -282,12 +300,14 @@ class LostBackground(Detector):
     def _judge(self, lost: Lost, evidence: Evidence) -> Iterator[Observation]:
         starts = self._starts.get(id(lost.code))
         again = starts.loop if starts is not None else 0
+        if lost.calls_thing:
+            again = self._things_timers.last_set_by(lost.code)
         later, verdict = self.loops.rerun_since(lost.loop), None
         if again <= lost.loop.number:
             verdict = self._handed_over(lost)
             if verdict is None and later is not None:
                 verdict = evidence.of(lost)
-        elif later is not None and not self._came_back(lost):
+        elif later is not None and not lost.calls_thing and not self._came_back(lost):
             verdict = evidence.of_its_object(lost)
         if verdict is not None:
             yield self._not_restarted(lost, later, verdict)

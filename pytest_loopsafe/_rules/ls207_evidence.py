@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from pytest_loopsafe._graph import guards
 from pytest_loopsafe._graph.guards import Starter
 from pytest_loopsafe._graph.owners import Owner
-from pytest_loopsafe._graph.reliance import Surroundings, is_linked
+from pytest_loopsafe._graph.reliance import Surroundings, is_linked, takes_back
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo
@@ -56,6 +56,8 @@ class Lost:
         around: what it had to do with.
         kind: ``pending``, ``cancelled`` by the code itself, a ``timer`` that sets itself again, or
             one that is to go off ``once``.
+        calls_thing: whether it is a timer that calls what is not the user's code: `code` is then
+            the function that has set it.
     """
 
     who: str
@@ -67,6 +69,7 @@ class Lost:
     bearer: Ref = nowhere
     around: Surroundings = field(default_factory=Surroundings)
     kind: str = "pending"
+    calls_thing: bool = False
 
 
 class Verdict(NamedTuple):
@@ -109,10 +112,12 @@ class Evidence:
         is_barred = False
         for starter in choosing:
             for guard in self._guards(starter, lost):
-                signs = (guard.is_flag, is_linked(guard, starter, lost.around, owners))
-                # Many timers are left behind and not missed: but for one that takes back the flag.
-                is_its = all(signs) if lost.kind == "once" else any(signs)
-                if guard.is_set and is_its:
+                if lost.kind == "once":  # many are left behind, and are not missed
+                    is_missed = takes_back(guard, chain, lost.around.codes)
+                else:
+                    its = guard.is_flag or is_linked(guard, starter, lost.around, owners)
+                    is_missed = guard.is_set and its
+                if is_missed:
                     return Verdict(Severity.ERROR, guard.path)
                 is_barred = True  # by what stands for itself, or by nothing to do
         is_timer = lost.kind in ("timer", "once")

@@ -22,11 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_loopsafe._bytecode.places import Place, stored_by
+from pytest_loopsafe._bytecode.places import changed_by, name_of
 from pytest_loopsafe._graph import guards
 from pytest_loopsafe._graph.guards import Guard, Starter
 from pytest_loopsafe._graph.kinds import entries_of, is_a
-from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
@@ -145,17 +144,6 @@ class Evidence:
 
     def _is_written(self, guard: Guard) -> bool:
         """Whether it is a flag, and says that something was done."""
-        says = guard.is_set or type(guard.value) is bool
-        return (
-            guard.is_flag and says and any(_writes(one, guard.place) for one in self._setup.chain)
-        )
-
-
-def _writes(starter: Starter, place: Place) -> bool:
-    filled = map(_name_of, looks(starter.code, starter.offset).filled)
-    return _name_of(place) in (*stored_by(starter.code), *filled)
-
-
-def _name_of(place: Place) -> tuple[str, bool]:
-    """What another function may call it: the name, and whether that is an attribute's."""
-    return (place.name, *place.attributes)[-1], bool(place.attributes)
+        if not guard.is_flag or not (guard.is_set or type(guard.value) is bool):
+            return False
+        return any(name_of(guard.place) in changed_by(one.code) for one in self._setup.chain)
