@@ -56,6 +56,7 @@ BLIND_WITHOUT: dict[str, str] = {
     "_callbacks": "LS203 LS307",
     "_check_closed": "LS103 LS303",
     "_closed": "LS103 LS204 LS303",
+    "_context": "LS209",
     "_cond": PRIMITIVE_BOUND,
     "_count": PRIMITIVE_HELD,
     "_debug": "",

@@ -194,7 +194,7 @@ def test_a_detector_that_cannot_see_refuses_to_judge(
     kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What an interpreter would do on which the trick stopped working: nothing emits.
-    monkeypatch.setattr(type(PROCESS), "_emit", lambda self, sighting: None)
+    monkeypatch.setattr(type(PROCESS), "emit", lambda self, sighting: None)
     with pytest.raises(pytest_loopsafe.BlindError, match="cannot call any test loop-safe"):
         pytest_loopsafe.run(use, [])
     before = canary.BlindError

@@ -16,6 +16,10 @@ from types import FunctionType
 from typing import Any
 
 from pytest_loopsafe._cpython.topic import Topic, find
+from contextvars import Context, ContextVar
+from typing import Any
+
+from pytest_loopsafe._cpython.topic import TRIAL, Topic
 from pytest_loopsafe._cpython.trial import trial_loop
 
 LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
@@ -45,6 +49,26 @@ def as_of_asyncio(function: Any) -> Any:
     """A function that asyncio takes for one of its own."""
     namespace = {**function.__globals__, "__name__": events.__name__}
     return FunctionType(function.__code__, namespace, function.__name__, None, function.__closure__)
+def runner_context(runner: Any) -> Context | None:
+    """What a Runner runs all in, and in which a context variable that it sets stays set."""
+    context: Context | None = getattr(runner, "_context", None)
+    return context
+
+
+def _tells_context() -> bool:
+    variable: ContextVar[bool] = ContextVar(TRIAL)
+
+    async def set_it() -> None:
+        variable.set(True)
+
+    with trial_loop() as loop:
+        runner = asyncio.Runner(loop_factory=lambda: loop)
+        runner.get_loop()
+        context = runner_context(runner)
+        task = asyncio.Task(set_it(), loop=loop, context=context, name=TRIAL)
+        loop.turn()
+        loop.turn()
+        return task.done() and context is not None and context.get(variable) is True
 
 
 def _tells_loop() -> bool:
@@ -65,6 +89,7 @@ def _sees_getters() -> bool:
 
 TOPICS = (
     Topic("a Runner's loop before it ends", ("LS207", "LS301", "LS306"), _tells_loop),
+    Topic("what a Runner runs all in", ("LS209",), _tells_context),
     Topic("who installs a loop", ("LS305",), _sees_setters),
     Topic("who asks for the loop that is installed", ("LS305",), _sees_getters),
 )

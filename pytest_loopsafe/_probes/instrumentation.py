@@ -254,7 +254,7 @@ class Instrumentation:
             os.register_at_fork(before=self._before_fork, after_in_child=self._forked)
         try:
             for probe in probes:
-                probe.install(patches, self._emit)
+                probe.install(patches, self.emit)
             patches.watch_new_loop_classes()
             patches.blind = check(self)
         except BaseException:
@@ -271,7 +271,7 @@ class Instrumentation:
         finally:
             self._observers = previous
 
-    def _emit(self, sighting: Sighting) -> None:
+    def emit(self, sighting: Sighting) -> None:
         """Hand a sighting to every observer.
 
         Judging a sighting may itself call asyncio (a ``repr``, a collection that runs

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -36,10 +37,14 @@ class LoopRested(Sighting):
 
 @dataclass(frozen=True)
 class LoopEnding(Sighting):
-    """A loop is about to end, by a Runner, which cancels its tasks now, or closed by hand."""
+    """A loop is about to end, by a Runner, which cancels its tasks now, or closed by hand.
+
+    `context` is what its Runner has run all in; None where it has none.
+    """
 
     loop: asyncio.AbstractEventLoop
     by_hand: bool = False
+    context: Context | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class LifeProbe:
                 loop = _cpython.runner_loop(self)
                 if loop is not None and not loop.is_closed():
                     ending[id(loop)] = weakref.ref(loop)
-                    emit(LoopEnding(loop))
+                    emit(LoopEnding(loop, context=_cpython.runner_context(self)))
                 return original(self)
 
             return close

@@ -18,25 +18,28 @@ import functools
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.guards import Starter, starters
+from pytest_loopsafe._graph.variables import codes_with_variables
 from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopEnding
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._probes.setups import SetUp, SetupProbe, TakenDown
 from pytest_loopsafe._probes.tasks import called_code
-from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
+from pytest_loopsafe._probes.variables import VariableCalls, VariableMissed, VariableSet
+from pytest_loopsafe._rules.base import Detector, PassBegun, RunEnded, loop_births
 from pytest_loopsafe._rules.ls209_evidence import Evidence, Setup
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack, stack_here
-from pytest_loopsafe._words.weak import Ref, weak
+from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 NOT_REPEATED = Rule(
     "LS209",
@@ -64,11 +67,13 @@ class _Place:
         last: what was put there, by the ``id()`` of its kind, each time the last.
         kinds: the kinds, and in which loop each was put there last, or was tried.
         taken_down: the last loop in which the code asked for it to be taken down.
+        missed: the last loop in which it was asked for in vain; None where nobody needs to ask.
     """
 
     last: dict[int, Setup] = field(default_factory=dict)
     kinds: dict[int, tuple[object, int]] = field(default_factory=dict)
     taken_down: int = 0
+    missed: int | None = None
 
     def lost(self) -> Iterator[Setup]:
         """What was there at the end of its loop, where no later one had it or another instead."""
@@ -76,6 +81,7 @@ class _Place:
             number = setup.loop.number
             since = {one for one, (_, loop) in self.kinds.items() if loop > number}
             is_needed = setup.is_over and (not setup.is_down or self.taken_down > number)
+            is_needed &= self.missed is None or self.missed > number
             if is_needed and setup.kind not in since and since <= setup.beside:
                 yield setup
 
@@ -85,7 +91,17 @@ class SetupNotRepeated(Detector):
 
     rules = (NOT_REPEATED,)
     probes = (SetupProbe(), LifeProbe(), BirthProbe())
-    judges = (SetUp, TakenDown, LoopBorn, LoopEnding, LoopClosed, RunEnded)
+    judges = (
+        SetUp,
+        TakenDown,
+        VariableSet,
+        VariableMissed,
+        LoopBorn,
+        LoopEnding,
+        LoopClosed,
+        PassBegun,
+        RunEnded,
+    )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -94,6 +110,7 @@ class SetupNotRepeated(Detector):
         """For each open loop what was put where, the last of it last."""
         self._births: dict[int, tuple[Starter, ...]] = {}
         self._ended = 0
+        self._variables = VariableCalls()
         self._inside = Reruns(lambda: (self._running(), None))
         self._outside = Reruns(lambda: (self._running() or self._ended + 1, None))
 
@@ -105,8 +122,17 @@ class SetupNotRepeated(Detector):
             self._take_down(sighting)
         elif isinstance(sighting, LoopBorn):
             _put(self._births, self.loops.of(sighting.loop).number, starters(), _MAX_BIRTHS)
+        elif isinstance(sighting, VariableSet):
+            self._set_variable(sighting.variable)
+        elif isinstance(sighting, VariableMissed):
+            place = self._places.get(("context variable", id(sighting.variable)))
+            if place is not None:
+                place.missed = max(place.missed or 0, self._running())
+        elif isinstance(sighting, PassBegun):
+            self._variables.follow(codes_with_variables())
         elif isinstance(sighting, LoopEnding):
             self._ended = max(self._ended, self.loops.of(sighting.loop).number)
+            self._look_at_variables(self.loops.of(sighting.loop).number, sighting.context)
         elif isinstance(sighting, LoopClosed):
             self._is_over(self._there.pop(self.loops.of(sighting.loop).number, {}))
         elif isinstance(sighting, RunEnded):
@@ -119,6 +145,7 @@ class SetupNotRepeated(Detector):
         """No function need be followed any more."""
         self._inside.stop()
         self._outside.stop()
+        self._variables.stop()
 
     def forked(self) -> None:
         """Go on in a forked child."""
@@ -177,6 +204,29 @@ class SetupNotRepeated(Detector):
             setup.is_over = True
             for starter in setup.chain:
                 setup.reruns.follow(starter.code, starter.bearer)
+
+    def _set_variable(self, variable: ContextVar[Any]) -> None:
+        """In the running loop, if any: that of a task is looked for where the loop ends."""
+        loop = _cpython.get_running_loop()
+        if loop is None:
+            return
+        key, info = ("context variable", id(variable)), self.loops.of(loop)
+        place = self._places.get(key) or _put(self._places, key, _Place(missed=0), _MAX_PLACES)
+        place.kinds[id(variable)] = variable, info.number
+        known = place.last.get(id(variable))
+        if known is None or known.loop.number != info.number:
+            sighting = SetUp(loop, f"context variable {variable.name!r}", None, None)
+            known = self._setup(sighting, info, variable, nowhere, place)
+            if known is not None:
+                place.last[id(variable)] = known
+                self._there.setdefault(info.number, {})[key] = [known]
+
+    def _look_at_variables(self, number: int, context: Context | None) -> None:
+        """What was set for the whole run is still set, in what its Runner has run all in."""
+        for key, setups in self._there.get(number, {}).items():
+            if key[0] == "context variable" and key in self._places:
+                variable: Any = self._places[key].kinds[setups[0].kind][0]
+                setups[0].is_down = context is None or variable not in context
 
     def _take_down(self, sighting: TakenDown) -> None:
         number, slot = self.loops.of(sighting.loop).number, (sighting.what, sighting.place)

@@ -1,0 +1,74 @@
+"""Which functions of the user's may set or ask a context variable that a module or a class has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from types import CodeType, FunctionType
+from typing import Any
+
+from pytest_loopsafe._graph.roots import users_roots
+
+_MAX_CODES = 500
+
+
+class _Known:
+    """What was found and when. It is asked before each pass, and holds until more is imported."""
+
+    when: object = None
+    codes: tuple[CodeType, ...] = ()
+
+
+def codes_with_variables() -> tuple[CodeType, ...]:
+    """By the names that they use: what they do with them is seen when they run."""
+    last = next(reversed(sys.modules), "")
+    now = (len(sys.modules), last, id(sys.modules.get(last)))
+    if _Known.when != now:
+        _Known.when, _Known.codes = now, tuple(_search())
+    return _Known.codes
+
+
+def _search() -> list[CodeType]:
+    modules = [dict(names) for names, _ in users_roots(())]
+    variables = {
+        name for names in modules for name, value in _named_in(names) if type(value) is ContextVar
+    }
+    if not variables:
+        return []
+    found: dict[int, CodeType] = {}
+    for names in modules:
+        for _, value in _named_in(names):
+            for code in _codes_of(value):
+                used = {*code.co_names, *code.co_freevars}
+                if not used.isdisjoint(variables) and not used.isdisjoint(_METHODS):
+                    found[id(code)] = code
+    return list(found.values())[:_MAX_CODES]
+
+
+_METHODS = ("get", "set")
+
+
+def _named_in(names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a module has, and what the classes in it have."""
+    yield from names.items()
+    for value in names.values():
+        if issubclass(type(value), type) and vars(value).get("__module__") == names.get("__name__"):
+            yield from dict(vars(value)).items()
+
+
+def _codes_of(value: Any) -> Iterator[CodeType]:
+    """The code of a function, a method or a property, of what it wraps, and of those within."""
+    pending: list[Any] = [value]
+    while pending:
+        one = pending.pop()
+        kind = type(one)
+        if kind is CodeType:
+            yield one
+            pending += [part for part in one.co_consts if type(part) is CodeType]
+        elif kind is FunctionType:
+            pending += [one.__code__, vars(one).get("__wrapped__")]
+        elif kind is property:
+            pending.append(one.fget)
+        elif kind is classmethod or kind is staticmethod:
+            pending.append(one.__func__)
