@@ -12,9 +12,10 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import BuiltinMethodType, FrameType, MethodType
+from types import BuiltinMethodType, CodeType, FrameType, MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -87,8 +88,9 @@ class SchedulingProbe:
         step, normal = _cpython.step_type()
         referents, steps, running = gc.get_referents, patches.steps, _cpython.get_running_loop
         announcing = threading.local()
-        timers = Tally()
+        timers, things = Tally(), _Things()
         patches.when_armed(timers.clear)
+        patches.when_armed(things.clear)
 
         def announce(
             original: Any, loop: Any, callback: Any, error: Any, args: Any, context: Any
@@ -185,9 +187,10 @@ class SchedulingProbe:
                     if told is None or told.loop() is not self:
                         timers.of(code, self)
                         emit(TimerSet(self, code))
-                if type(callback) in _METHODS and _is_users(sys._getframe(1)):
-                    of_thing = things_method(callback)
-                    if of_thing is not None:
+                if type(callback) in _METHODS:
+                    setter = _setter(sys._getframe(1))
+                    of_thing = things_method(callback) if setter is not None else None
+                    if of_thing is not None and things.is_new(*of_thing, setter, self):
                         emit(ThingsTimerSet(self, *of_thing))
                 if own and _cpython.runs_plainly(self) == (ident(), False):
                     return original(self, when, callback, *args, context=context)
@@ -211,11 +214,37 @@ class SchedulingProbe:
 _METHODS = (MethodType, BuiltinMethodType)
 
 
-def _is_users(frame: FrameType) -> bool:
-    """Whether the user's own code called ``call_at``, or ``call_later`` which does."""
-    outer = frame.f_back
-    users = not is_library(frame.f_code.co_filename)
-    return users or (outer is not None and not is_library(outer.f_code.co_filename))
+def _setter(frame: FrameType | None) -> CodeType | None:
+    """The user's function that called ``call_at``, or ``call_later`` which does; or None."""
+    for _ in range(2):
+        if frame is not None and not is_library(frame.f_code.co_filename):
+            return frame.f_code
+        frame = frame.f_back if frame is not None else None
+    return None
+
+
+class _Things:
+    """The timers that were told of things' methods: of each the last loop and who set it."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int, str], tuple[CodeType | None, weakref.ref[Any]]] = {}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._told.clear()
+
+    def is_new(self, thing: Any, method: str, setter: CodeType | None, loop: Any) -> bool:
+        """Whether this function has not set one of this thing's in this loop."""
+        known = self._told.get((id(thing), method))
+        if known is not None and known[0] is setter and known[1]() is loop:
+            return False
+        if len(self._told) >= _MAX_THINGS:
+            self._told.clear()
+        self._told[id(thing), method] = setter, weakref.ref(loop)
+        return True
+
+
+_MAX_THINGS = 1_000
 
 
 def _announce(emit: Emit, loop: Any, callback: Any, error: BaseException | None) -> None:
