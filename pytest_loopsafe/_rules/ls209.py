@@ -53,7 +53,7 @@ NOT_REPEATED = Rule(
 
 _MAX_PLACES = 1_000
 _MAX_KINDS = 50
-_MAX_BIRTHS = 100
+_MAX_LOOPS = 100
 
 Key = tuple[str, object]
 """What is set up, and which of its kind."""
@@ -121,7 +121,7 @@ class SetupNotRepeated(Detector):
         elif isinstance(sighting, TakenDown):
             self._take_down(sighting)
         elif isinstance(sighting, LoopBorn):
-            _put(self._births, self.loops.of(sighting.loop).number, starters(), _MAX_BIRTHS)
+            _put(self._births, self.loops.of(sighting.loop).number, starters(), _MAX_LOOPS)
         elif isinstance(sighting, VariableSet):
             self._set_variable(sighting.variable)
         elif isinstance(sighting, VariableMissed):
@@ -165,7 +165,7 @@ class SetupNotRepeated(Detector):
         _put(place.kinds, id(kind), (kind, loop.number), _MAX_KINDS)
         if sighting.refused:
             return
-        there = self._there.setdefault(loop.number, {}).setdefault(slot, [])
+        there = self._in(loop).setdefault(slot, [])
         for one in there:
             one.is_down = one.thing() is not sighting.thing
         known = place.last.get(id(kind))
@@ -176,6 +176,10 @@ class SetupNotRepeated(Detector):
             _put(place.last, id(kind), known, _MAX_KINDS)
             there.append(known)
             del there[:-_MAX_KINDS]
+
+    def _in(self, loop: LoopInfo) -> dict[Key, list[Setup]]:
+        there = self._there.get(loop.number)
+        return there if there is not None else _put(self._there, loop.number, {}, _MAX_LOOPS)
 
     def _setup(
         self, sighting: SetUp, loop: LoopInfo, kind: object, bearer: Ref, place: _Place
@@ -219,7 +223,7 @@ class SetupNotRepeated(Detector):
             known = self._setup(sighting, info, variable, nowhere, place)
             if known is not None:
                 place.last[id(variable)] = known
-                self._there.setdefault(info.number, {})[key] = [known]
+                self._in(info)[key] = [known]
 
     def _look_at_variables(self, number: int, context: Context | None) -> None:
         """What was set for the whole run is still set, in what its Runner has run all in."""
@@ -230,8 +234,11 @@ class SetupNotRepeated(Detector):
 
     def _take_down(self, sighting: TakenDown) -> None:
         number, slot = self.loops.of(sighting.loop).number, (sighting.what, sighting.place)
-        for one in self._there.get(number, {}).get(slot, ()):
+        there = self._there.get(number, {})
+        for one in there.get(slot, ()):
             one.is_down = True
+        if sighting.what in _MANY:  # it may be put there again, for another descriptor
+            there.pop(slot, None)
         place = self._places.get(slot)
         if place is not None:
             place.taken_down = number
