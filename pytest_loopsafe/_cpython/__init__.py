@@ -83,8 +83,13 @@ from pytest_loopsafe._cpython.primitives import (
     is_awaited,
     permits_of,
 )
-from pytest_loopsafe._cpython.runners import LOOP_SETTERS, as_of_asyncio, policies, runner_loop
-from pytest_loopsafe._cpython.runners import LOOP_SETTERS, runner_context, runner_loop
+from pytest_loopsafe._cpython.runners import (
+    LOOP_SETTERS,
+    as_of_asyncio,
+    policies,
+    runner_context,
+    runner_loop,
+)
 from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import (

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
+from contextvars import Context, ContextVar
 from types import FunctionType
 from typing import Any
 
-from pytest_loopsafe._cpython.topic import Topic, find
-from contextvars import Context, ContextVar
-from typing import Any
-
-from pytest_loopsafe._cpython.topic import TRIAL, Topic
+from pytest_loopsafe._cpython.topic import TRIAL, Topic, find
 from pytest_loopsafe._cpython.trial import trial_loop
 
 LOOP_SETTERS: tuple[Any, ...] = (asyncio, events)
@@ -49,6 +46,8 @@ def as_of_asyncio(function: Any) -> Any:
     """A function that asyncio takes for one of its own."""
     namespace = {**function.__globals__, "__name__": events.__name__}
     return FunctionType(function.__code__, namespace, function.__name__, None, function.__closure__)
+
+
 def runner_context(runner: Any) -> Context | None:
     """What a Runner runs all in, and in which a context variable that it sets stays set."""
     context: Context | None = getattr(runner, "_context", None)
