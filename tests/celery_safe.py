@@ -19,6 +19,7 @@ app = Celery("safe", set_as_current=False)
 by_loop: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
 by_thread = threading.local()
 child: dict[str, Any] = {}
+making = threading.Lock()
 holder: LoopLocal[Any] = LoopLocal(
     lambda: redis.asyncio.Redis.from_url(os.environ["SAFE_REDIS"]),
     close=lambda client: client.aclose(),
@@ -72,9 +73,10 @@ def one_loop_for_the_child() -> str:
 
 @app.task
 def a_loop_in_a_thread() -> str:
-    if "thread" not in child:
-        child["thread"] = asyncio.new_event_loop()
-        threading.Thread(target=child["thread"].run_forever, daemon=True).start()
+    with making:
+        if "thread" not in child:
+            child["thread"] = asyncio.new_event_loop()
+            threading.Thread(target=child["thread"].run_forever, daemon=True).start()
     return asyncio.run_coroutine_threadsafe(nothing(), child["thread"]).result(5)
 
 
