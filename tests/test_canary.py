@@ -103,7 +103,9 @@ BEFORE_3_12 = {"_event_loop_policy": "LS401", "_is_coroutine": "", "_local": "LS
 MISSED_BY_NOBODY = {
     "_PyTask",  # where there is none, all tasks are of one class
     "_call_soon",  # told apart in a canary itself
-    "_check_callback",  # where they are others, the original call_soon is asked each time
+    "_cancelled",  # of a Handle: where they are others, the original call_soon is asked each time
+    "_repr",
+    "_check_callback",  # so it is for these
     "_check_thread",
     "_swap_current_task",  # without it the canary cannot run within a task, and says so
 }
