@@ -99,6 +99,8 @@ BLIND_WITHOUT: dict[str, str] = {
 
 BEFORE_3_12 = {"_event_loop_policy": "LS401", "_is_coroutine": "", "_local": "LS401"}
 """What a forked child forgets by itself from then on, and what `inspect` marks."""
+BEFORE_3_14 = {"_local": ""}
+"""What there is a public way to from then on."""
 
 MISSED_BY_NOBODY = {
     "_PyTask",  # where there is none, all tasks are of one class
@@ -110,10 +112,11 @@ MISSED_BY_NOBODY = {
     "_swap_current_task",  # without it the canary cannot run within a task, and says so
 }
 
-if sys.version_info < (3, 12):
-    BLIND_WITHOUT |= BEFORE_3_12
-else:
-    MISSED_BY_NOBODY |= BEFORE_3_12.keys()
+for beyond, names in (((3, 14), BEFORE_3_14), ((3, 12), BEFORE_3_12)):
+    if sys.version_info < beyond:
+        BLIND_WITHOUT |= names
+    else:
+        MISSED_BY_NOBODY |= names.keys()
 
 UNSEEN = {"which tasks were cancelled": "LS207"} if sys.version_info >= (3, 14) else {}
 """The topics that are not seen on this very interpreter, each with its rule (docs: limits)."""

@@ -86,6 +86,7 @@ from pytest_loopsafe._cpython.primitives import (
 from pytest_loopsafe._cpython.runners import (
     LOOP_SETTERS,
     as_of_asyncio,
+    installed_loop,
     policies,
     runner_context,
     runner_loop,
@@ -171,6 +172,7 @@ __all__ = [
     "holds_open",
     "in_debug",
     "in_use",
+    "installed_loop",
     "is_awaited",
     "is_deserted",
     "is_due",

@@ -1,7 +1,9 @@
-"""Runners: the loop that ``asyncio.run()`` is about to end, who installs one, and who asks for it.
+"""Runners: the loop that ``asyncio.run()`` is about to end, who installs one or asks for it.
 
 ``Runner.close()`` cancels the tasks that are left before it closes ``_loop``
-(``asyncio/runners.py``): what was left is seen only by who looks at that loop first.
+(``asyncio/runners.py``): what was left is seen only by who looks at that loop first. Then it
+installs none, also where there was one before. Until 3.14 nothing public tells which without making
+one in the main thread (``BaseDefaultEventLoopPolicy.get_event_loop``).
 
 ``get_event_loop()`` asks the policy where no loop runs. On 3.12 and 3.13 the default one warns
 where it makes a loop, at the first line up the stack that is in no module of asyncio's, by
@@ -11,6 +13,7 @@ where it makes a loop, at the first line up the stack that is in no module of as
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import events
 from contextvars import Context, ContextVar
 from types import FunctionType
@@ -70,6 +73,25 @@ def _tells_context() -> bool:
         return task.done() and context is not None and context.get(variable) is True
 
 
+def installed_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that this thread has by ``set_event_loop``, without making one.
+
+    None also where a policy of the user's own keeps it somewhere else.
+    """
+    if sys.version_info >= (3, 14):
+        try:
+            return asyncio.get_event_loop()
+        except RuntimeError:
+            return None
+    return _kept_by(asyncio.get_event_loop_policy())
+
+
+def _kept_by(policy: Any) -> asyncio.AbstractEventLoop | None:
+    loop: asyncio.AbstractEventLoop | None
+    loop = getattr(getattr(policy, "_local", None), "_loop", None)
+    return loop
+
+
 def _tells_loop() -> bool:
     with trial_loop() as loop:
         runner = asyncio.Runner(loop_factory=lambda: loop)
@@ -86,9 +108,20 @@ def _sees_getters() -> bool:
     return "asyncio" in kinds and as_of_asyncio(_sees_setters)() is True
 
 
+def _tells_installed() -> bool:
+    if sys.version_info >= (3, 14):
+        return True  # by public means
+    policy = asyncio.DefaultEventLoopPolicy()
+    with trial_loop() as loop:
+        had_none = _kept_by(policy) is None
+        policy.set_event_loop(loop)
+        return had_none and _kept_by(policy) is loop
+
+
 TOPICS = (
     Topic("a Runner's loop before it ends", ("LS207", "LS301", "LS306"), _tells_loop),
     Topic("what a Runner runs all in", ("LS209",), _tells_context),
     Topic("who installs a loop", ("LS305",), _sees_setters),
     Topic("who asks for the loop that is installed", ("LS305",), _sees_getters),
+    Topic("which loop is installed", (), _tells_installed),
 )

@@ -34,6 +34,7 @@ class LoopsafeCollector:
         self._baseline = baseline
         self._say = say
         self._tests: list[dict[str, Any]] = []
+        self._tellers: list[object] = []  # of each of these: which of pytest-xdist's workers
         self._written = False
         self._faults: list[str] = []
         self._is_told = False
@@ -52,24 +53,33 @@ class LoopsafeCollector:
         found = getattr(report, "loopsafe", None)
         if found is not None:
             rerun = report.outcome not in ("passed", "failed", "skipped")  # pytest-rerunfailures
-            self.take({**found, "outcome": report.outcome} if rerun else found)
+            told = {**found, "outcome": report.outcome} if rerun else found
+            self.take(told, getattr(report, "node", None))
 
-    def take(self, test: dict[str, Any]) -> None:
-        """Keep what was found in one test, in the place of what was told of it before."""
+    def take(self, test: dict[str, Any], teller: object = None) -> None:
+        """Keep what was found in one test, in the place of what was told of it before.
+
+        Args:
+            test: what was found.
+            teller: the worker that ran it: each of them runs all tests with ``--dist=each``.
+        """
         kept = {key: value for key, value in test.items() if key not in ("again", "text")}
         places = range(len(self._tests) - 1, -1, -1) if test.get("again") else ()
-        same = (at for at in places if self._tests[at]["nodeid"] == test["nodeid"])
-        at = next(same, None)
-        if at is None:
-            self._tests.append(kept)
-        else:
-            self._tests[at] = kept
+        for at in places:
+            before = self._tests[at]
+            if before["nodeid"] == test["nodeid"] and self._tellers[at] is teller:
+                if before["outcome"] == "rerun":  # which its teardown does not know of
+                    kept["outcome"] = "rerun"
+                self._tests[at] = kept
+                return
+        self._tests.append(kept)
+        self._tellers.append(teller)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker of pytest-xdist found after its last test's report."""
         for found in getattr(node, "workeroutput", {}).get("loopsafe", ()):
-            self.take(found)
+            self.take(found, node)
 
     @pytest.hookimpl(tryfirst=True)  # before pytest counts a subtest
     def pytest_report_teststatus(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._plugin import marker, pytest_inside, verdicts
 from pytest_loopsafe._plugin.pass_fixtures import PassFixtures
 from pytest_loopsafe._plugin.session import LoopsafeSession
@@ -62,7 +64,7 @@ class LoopedTests:
         if item.get_closest_marker("trio") is not None:
             self._leave_alone(item, "trio")
             return (yield)
-        passes = item.stash[_PASSES] = PassFixtures(item, fresh=settings.fixtures == "fresh")
+        passes = item.stash[_PASSES] = PassFixtures(item, fresh=_is_fresh(item, settings))
         with passes.deferring():
             result = yield
         passes.put_off()
@@ -180,7 +182,7 @@ class LoopedTests:
         passes = item.stash.get(_PASSES, None)
         fixtures = {name: value for name, value in call.keywords.items() if name in item.funcargs}
         conduct: Callable[..., Any] | None = None
-        if passes is not None and (is_async(call) or passes.names or settings.fixtures == "fresh"):
+        if passes is not None and (is_async(call) or passes.names or passes.fresh):
             if settings.schedule != "concurrent":
                 again = functools.partial(_called_again, item, call, tuple(fixtures))
                 conduct = functools.partial(passes.conduct, call=again)
@@ -209,12 +211,32 @@ class LoopedTests:
 
 
 def _executed(run: LoopRun) -> int:
-    """Run it, raise what it is to be failed for, and tell how many loops there were."""
+    """Run it, raise what it is to be failed for, and tell how many loops there were.
+
+    A loop that is installed here is somebody's who keeps it for other tests, such as pytest-asyncio
+    1.1 or the project's own fixture: it is there again afterwards.
+    """
     __tracebackhide__ = True
     from pytest_loopsafe._run.api import raise_outcome
 
-    raise_outcome(run.execute())
+    installed = _cpython.installed_loop()
+    try:
+        raise_outcome(run.execute())
+    finally:
+        if installed is not None:
+            asyncio.set_event_loop(installed)
     return run.loops_used
+
+
+def _is_fresh(item: pytest.Item, settings: Settings) -> bool:
+    """Whether a test's fixtures are all made for each pass, also where nobody has said so.
+
+    A pass finds the database as a test would, and the test's fixtures write to it. But threads that
+    run at one time have it in common.
+    """
+    if settings.fixtures == "fresh":
+        return True
+    return settings.schedule != "concurrent" and pytest_inside.has_a_database(item)
 
 
 def _in_the_loops_of(passes: PassFixtures, settings: Settings) -> Settings:

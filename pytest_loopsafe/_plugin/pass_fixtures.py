@@ -41,7 +41,7 @@ class PassFixtures:
 
     def __init__(self, item: pytest.Function, *, fresh: bool) -> None:
         self._item = item
-        self._fresh = fresh
+        self.fresh = fresh
         self._per_pass: dict[str, tuple[Fixture, Request]] = {}
         self._shared: list[str] = []
         self._made: list[tuple[Fixture, Request]] = []
@@ -128,8 +128,9 @@ class PassFixtures:
 
     def _is_per_pass(self, fixture: Fixture) -> bool:
         return (
-            self._fresh
+            self.fresh
             or pytest_inside.is_async_fixture(fixture.func)
+            or pytest_inside.is_used_up(fixture)
             or not self._per_pass.keys().isdisjoint(fixture.argnames)
         )
 
@@ -192,11 +193,11 @@ class PassFixtures:
     def _set_up(self) -> None:
         pytest_inside.expect_tmp_path(self._item)
         pytest_inside.start_again(self._item)
-        if self._fresh:
+        if self.fresh:
             pytest_inside.fresh_instance(self._item)
         self._item.setup()
         caplog: Any = self._item.funcargs.get("caplog")
-        if self._fresh and caplog is not None:
+        if self.fresh and caplog is not None:
             caplog.clear()  # it shows all that the item has logged
 
     @contextmanager

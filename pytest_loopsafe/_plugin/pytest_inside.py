@@ -112,6 +112,30 @@ def is_the_frameworks(name: str) -> bool:
     return name in (*DECIDERS, _FACTORY) or (name.startswith("_") and name.endswith("_runner"))
 
 
+def is_used_up(fixture: pytest.FixtureDef[Any]) -> bool:
+    """Whether a fixture serves one run of a test, and refuses a second: pytest-benchmark's.
+
+    Told from a fixture of that name that is somebody else's by its module (pytest-benchmark 4.0 to
+    5.3).
+    """
+    module = getattr(fixture.func, "__module__", None)
+    return fixture.argname == "benchmark" and module == "pytest_benchmark.plugin"
+
+
+def has_a_database(item: pytest.Item) -> bool:
+    """Whether pytest-django gives a test a database, and takes back at its end what is in there.
+
+    By public names: its marker, and what all its fixtures for a database ask for, but for the
+    server, which has the database emptied (pytest-django 4.5 to 4.14).
+    """
+    names = getattr(item, "fixturenames", ())
+    return "django_db_blocker" in names and (
+        item.get_closest_marker("django_db") is not None
+        or "django_db_setup" in names
+        or "live_server" in names
+    )
+
+
 def loop_factory_parameter(item: pytest.Item) -> Callable[[], Any] | None:
     """The factory that ``pytest_asyncio_loop_factories`` gave a test as its parameter."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})

@@ -107,7 +107,7 @@ def lines_of(
         lines += [
             (f"  {test['nodeid']}: {finding['code']}: {finding['message']}", {})
             for test, finding in findings
-            if finding["severity"] == "warning" or level > 0
+            if level > 0 or _fails_nothing(test, finding)
         ]
     else:
         quiet = [*_quiet_line(findings), *baseline[:1]]
@@ -127,11 +127,23 @@ def _counts(findings: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[A
         yield f"{line} in {in_tests} {'test' if in_tests == 1 else 'tests'}", colour
 
 
+def _fails_nothing(test: dict[str, Any], finding: dict[str, Any]) -> bool:
+    """Whether nothing else tells of a finding: a rerun is not shown, and then the test may pass."""
+    return bool(finding["severity"] == "warning" or test["outcome"] == "rerun")
+
+
 def _quiet_line(findings: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[str]:
     from pytest_loopsafe._report.rendering import count
 
-    warnings = [(test, one) for test, one in findings if one["severity"] == "warning"]
-    if warnings:
-        codes = ", ".join(sorted({one["code"] for _, one in warnings}))
-        tests = len({test["nodeid"] for test, _ in warnings})
-        yield f"{count(len(warnings), 'warning')} in {count(tests, 'test')} ({codes})"
+    for severity, more in (("warning", ""), ("error", " that came in no later run of the test")):
+        quiet = [
+            (test["nodeid"], one["code"])
+            for test, one in findings
+            if one["severity"] == severity and _fails_nothing(test, one)
+        ]
+        if quiet:
+            tests, codes = map(set, zip(*quiet, strict=True))
+            yield (
+                f"{count(len(quiet), severity)} in {count(len(tests), 'test')} "
+                f"({', '.join(sorted(codes))}){more}"
+            )

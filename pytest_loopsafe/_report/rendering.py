@@ -216,7 +216,8 @@ def _hidden_by(finding: Finding) -> str:
 
 
 def _in_passes(finding: Finding, report: LoopReport) -> str:
-    total = max((one.number for one in report.passes), default=0)
+    # One that somebody else has broken off, such as pytest-timeout, has no outcome.
+    total = max((*finding.passes, *(one.number for one in report.passes)), default=0)
     if total <= 1:
         return ""
     numbers = ", ".join(str(number) for number in finding.passes)
