@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test demo bench soak corpus downstream mutants lint types docs clean
+.PHONY: help test oldest demo bench soak corpus downstream mutants lint types docs clean
 
 help:
 	@echo "make demo   the story, run for real: four revisions of one application"
 	@echo "make test   all tests"
+	@echo "make oldest the tests beside other plugins, with the oldest of them (Python 3.11 or 3.12)"
 	@echo "make bench  what it costs, as ratios measured side by side"
 	@echo "make soak   2,000 tasks through one child of a real Celery worker"
 	@echo "make corpus who finds the bugs of public reports: loopsafe, asyncio.run, debug mode, ..."
@@ -37,6 +38,17 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	@$(BIN)/python -X dev -m pytest -n 2 $(ARGS)
+
+oldest:
+	@for group in oldest oldest-asyncio; do \
+	  echo "Preparing .venv-$$group ..."; \
+	  python=.venv-$$group/bin/python; \
+	  install="$$python -m pip install --quiet --disable-pip-version-check"; \
+	  $(PYTHON) -m venv .venv-$$group && $$install --upgrade "pip>=25.1" && \
+	  $$install --group $$group --editable . && \
+	  PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $$python -m pytest -q -ra -c /dev/null --rootdir=. \
+	    -o pythonpath=tests -p pytester $(ARGS) tests/test_neighbours.py || exit 1; \
+	done
 
 bench: $(VENV)/ready
 	@$(BIN)/python bench/bench.py

@@ -38,7 +38,7 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis", "celery.apps.worker"):
         pass
 
 
-_LATE = ("test_adapters", "test_corpus", "test_documentation", "test_servers")
+_LATE = ("test_adapters", "test_corpus", "test_documentation", "test_neighbours", "test_servers")
 """They import large libraries, which every later test's searches have to read."""
 _LAST = ("test_celery", "test_celery_safe", "test_service_example")
 """So do these and the examples, and they need the whole heap."""
@@ -84,14 +84,18 @@ def thawed() -> Iterator[None]:
     gc.freeze()
 
 
-@pytest.fixture
-def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults.
+@pytest.fixture(scope="session")
+def aside(pytestconfig: pytest.Config) -> tuple[str, ...]:
+    """Options that keep out the plugins that this run keeps out: those that a test names itself."""
+    return tuple(f"-p {one}" for one in pytestconfig.getini("addopts") if one.startswith("no:"))
 
-    langsmith's plugin (langgraph brings it) takes a second to load, and pydantic with it;
-    hypothesis' is for the tests of it.
-    """
-    options = ["-p no:langsmith_plugin", "-p no:hypothesispytest"]
+
+@pytest.fixture
+def pytester(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, aside: tuple[str, ...]
+) -> pytest.Pytester:
+    """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults."""
+    options = [*aside]
     if find_spec("pytest_asyncio") is not None:
         options.append("-o asyncio_default_fixture_loop_scope=function")
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(options))

@@ -21,9 +21,10 @@ BROKEN = {
 
 
 @pytest.fixture
-def environment(postgres_url: str) -> dict[str, str]:
+def environment(postgres_url: str, aside: tuple[str, ...]) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        "PYTEST_ADDOPTS": " ".join(aside),
         "LOOPSAFE_POSTGRES_URL": postgres_url,
     }
 
