@@ -45,6 +45,9 @@ in a process that has run for long thousands may lie before it."""
 _AT_FIRST = 1_000
 """How many of them before the next loop is about to be made: the place may not be free yet."""
 
+_FOR_ANOTHER = 100
+"""The same for a pass's second loop and those that follow, of which there may be hundreds."""
+
 _KEPT = 10_000
 """How many of them are kept for the next search: 0.6 to 3 MB."""
 
@@ -152,7 +155,7 @@ class Steering:
         return loop
 
     def _aimed(self, factory: Callable[[], Any]) -> Any:
-        self._reserve(self._pass, _MOST)
+        self._reserve(self._pass, _MOST if self._in_pass == 0 else _FOR_ANOTHER)
         wanted = self._wanted(self._pass)
         alive = self._previous() is not None
         held = self._blocks.held
