@@ -57,7 +57,7 @@ class Window:
             *errors: what pytest is told of: none of it was swallowed.
         """
         quiet = self.watch.is_quiet
-        self.watch.end_pass(*errors, thorough=not quiet)
+        self.watch.end_pass(*errors, thorough=not quiet, last=self._schedule is None)
         if not quiet:
             self.watch.end_run(whole=False)  # what is left is mostly pytest's; all costs 0.1 s
 

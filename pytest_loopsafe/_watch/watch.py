@@ -136,18 +136,16 @@ class Watch:
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness(self._errors)
-        self.ledger: Ledger = (
-            Ledger(self.loops, self.graph.adapters) if after is None else after.ledger
-        )
+        ledger = Ledger(self.loops, self.graph.adapters) if after is None else after.ledger
+        self.ledger: Ledger = ledger
         self._detectors: list[Detector] = []  # until there is something to judge
         self._judges: dict[type[Sighting], tuple[Detector, ...]] = {}
         self._elders: tuple[Detector, ...] = () if after is None else after._elders
         if after is not None:
             self.loops.turn()
         self._is_idle = self._is_quiet = True  # nothing but lines of the log has been seen
-        self._ends = 0
         self._faults: list[str] = []
-        self._faults_told = 0
+        self._ends = self._faults_told = 0
         self._refused: LoopsafeWarning | None = None
         self._blind: tuple[str, ...] = ()
 
@@ -188,7 +186,7 @@ class Watch:
         with PROCESS.deaf():
             self.observe(PassBegun(number))
 
-    def end_pass(self, *errors: BaseException, thorough: bool = True) -> None:
+    def end_pass(self, *errors: BaseException, thorough: bool = True, last: bool = False) -> None:
         """The pass rests: judge what it left behind, and which of its errors were swallowed.
 
         Args:
@@ -196,6 +194,7 @@ class Watch:
                 one of them.
             thorough: whether to look at what the pass left on the heap, which costs milliseconds;
                 what is left out is seen at a later end.
+            last: no pass follows that may fail for what this one has left.
         """
         with self._lock:
             is_open = self._log.settle(errors, self._witness.fate)
@@ -204,7 +203,7 @@ class Watch:
         if thorough:
             # Not while judging: what finalizers do now is to be seen.
             self.graph.collect(whole=False)
-            self._rest(PassEnded(self.loops.pass_number, bool(errors)))
+            self._rest(PassEnded(self.loops.pass_number, bool(errors)), last=last)
         else:
             self.logs.judge(self._log.attach)
         if not is_open:
@@ -222,16 +221,17 @@ class Watch:
         """
         self._ends += 1
         self.graph.collect(whole=whole)
-        self._rest(RunEnded())
+        self._rest(RunEnded(), last=True)
 
-    def _rest(self, end: Sighting) -> None:
+    def _rest(self, end: Sighting, *, last: bool) -> None:
         self.logs.judge(self._log.attach)
         if self._is_idle:
             return
         with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
             self._log.own(self.graph.locate, self.graph.remedy_at)
-            self.graph.look_around()
+            if not last:
+                self.graph.look_around()
             self._is_quiet = True
         for text in self._faults[self._faults_told :]:
             self._faults_told += 1
