@@ -58,7 +58,7 @@ def binding_of(thing: Any, closed: Closed = lambda thing: None) -> Binding | Non
     if is_a(thing, asyncio.TimerHandle):
         loop = _cpython.timer_loop(thing)
         return Binding(thing, loop, _cpython.is_due(thing)) if loop is not None else None
-    if is_a(thing, asyncio.AbstractServer):
+    if is_server(kind):
         loop = _loop_of(thing)
         live = bool(getattr(thing, "sockets", ()))
         return Binding(thing, loop, live) if loop is not None else None
@@ -107,7 +107,15 @@ def speaks_for_itself(thing: Any) -> bool:
     return (
         is_future(thing)
         or is_transport(type(thing))
-        or is_a(thing, (_cpython.LoopBoundMixin, asyncio.AbstractServer, asyncio.TimerHandle))
+        or is_server(type(thing))
+        or is_a(thing, (_cpython.LoopBoundMixin, asyncio.TimerHandle))
+    )
+
+
+def is_server(kind: type) -> bool:
+    """Whether a class is one of servers: asyncio's, or a compiled one such as uvloop's."""
+    return issubclass(kind, asyncio.AbstractServer) or (
+        module_of(kind).partition(".")[0] == "uvloop" and hasattr(kind, "start_serving")
     )
 
 

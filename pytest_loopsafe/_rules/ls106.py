@@ -16,6 +16,7 @@ from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.uses import PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector
+from pytest_loopsafe._rules.ls106_servers import Unserved, unserved
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo, state_of
 from pytest_loopsafe._words.naming import a, name_coroutine, name_future, name_loop, name_primitive
@@ -38,6 +39,10 @@ RULE = Rule(
     "that an earlier loop took and never gave back, has to be made anew in each loop.",
 )
 
+_RUN_THE_SERVER = (
+    "Nobody answers as long as the server's loop stands still: run the server in the loop that "
+    "uses it, or its loop in a thread of its own (run_forever) for as long."
+)
 _MAX_TASKS = 20
 
 
@@ -67,7 +72,7 @@ class PassTimedOut(Sighting):
     holds until then no longer matters: after a hang no other pass is run.
 
     `loop` is the one that its thread runs, None where it runs none; `thread` is where the thread
-    is, outermost frame first.
+    is, outermost frame first; `unserved` a connection to a server whose loop nobody runs.
     """
 
     number: int
@@ -75,6 +80,7 @@ class PassTimedOut(Sighting):
     loop: asyncio.AbstractEventLoop | None
     thread: tuple[Frame, ...]
     tasks: tuple[_Suspended, ...]
+    unserved: Unserved | None = None
 
     @classmethod
     def noted(
@@ -88,7 +94,13 @@ class PassTimedOut(Sighting):
         thread = current_stack(frame) if frame is not None else ()
         tasks = _tasks_of(loop)[:_MAX_TASKS] if loop is not None else []
         seen = (_looked_at(task) for task in tasks if not _is_only_ours(task))
-        return cls(number, seconds, loop, thread, tuple(seen))
+        return cls(number, seconds, loop, thread, tuple(seen), _unserved(loop))
+
+
+def _unserved(loop: asyncio.AbstractEventLoop | None) -> Unserved | None:
+    with suppress(Exception):  # whatever a loop or a server of another kind has
+        return unserved(loop)
+    return None
 
 
 def _is_only_ours(task: Any) -> bool:
@@ -204,17 +216,22 @@ class Hang(Detector):
 
     def _report(self, sighting: PassTimedOut) -> Observation:
         seconds = f"{sighting.seconds:g} s"
+        silent = sighting.unserved
         if sighting.loop is None:
             return Observation(
                 Finding(
                     RULE,
                     f"pass {sighting.number} did not finish in {seconds}: it blocks in sync code, "
-                    "outside any loop",
+                    f"outside any loop{self._connected(silent)}",
                     None,
-                    None,
+                    self.loops.of(silent.loop) if silent is not None else None,
                     (Stack("the pass blocks here", sighting.thread),),
-                    "A blocking call that never returns: see the stack.",
+                    _RUN_THE_SERVER
+                    if silent
+                    else "A blocking call that never returns: see the stack.",
+                    home_state="paused" if silent is not None else None,
                 ),
+                about=(silent.listener,) if silent is not None else (),
                 users=(),
             )
         loop = self.loops.of(sighting.loop)
@@ -223,21 +240,40 @@ class Hang(Detector):
         cause = next((wait for wait in waits if wait.foreign), None)
         first = cause or next(iter(waits), None)
         reason = first.title if first is not None else "no task is left in it"
+        if cause is not None or (first is not None and first.primitive is not None):
+            silent = None  # what is waited for is known
+        home = self.loops.of(silent.loop) if silent is not None else None
+        state = "paused" if silent is not None else None
+        about = (silent.listener,) if silent is not None else ()
+        if first is not None and first.primitive is not None:
+            about = (first.primitive,)
         stacks = [Stack(wait.title, wait.frames) for wait in waits]
         stacks.append(Stack("the thread of the loop is here", sighting.thread))
         return Observation(
             Finding(
                 RULE,
-                f"pass {sighting.number} did not finish in {seconds} in {loop}: {reason}",
+                f"pass {sighting.number} did not finish in {seconds} in {loop}: {reason}"
+                f"{self._connected(silent)}",
                 loop,
-                cause.home if cause else None,
+                cause.home if cause else home,
                 tuple(stacks),
-                RULE.remedy,
-                home_state=cause.state if cause else None,
+                _RUN_THE_SERVER if silent is not None else RULE.remedy,
+                home_state=cause.state if cause else state,
             ),
             # Whose methods are on the stack now, at rest, had nothing to do with it.
-            about=(first.primitive,) if first is not None and first.primitive is not None else (),
+            about=about,
             users=(),
+        )
+
+    def _connected(self, silent: Unserved | None) -> str:
+        """What a report adds where a connection is not served."""
+        if silent is None:
+            return ""
+        home = name_loop(self.loops.of(silent.loop), "paused")
+        who = "a server of" if silent.listener is not silent.loop else "a socket of"
+        return (
+            f"; there is a connection to {silent.address}, where {who} {home} listens, and nobody "
+            "runs that loop"
         )
 
     def _wait_of(self, task: _Suspended, here: LoopInfo) -> _Wait:
