@@ -14,6 +14,7 @@ from pytest_loopsafe._cpython import (
     coroutines,
     debug,
     executors,
+    forks,
     futures,
     handles,
     loops,
@@ -35,6 +36,12 @@ from pytest_loopsafe._cpython.debug import (
     source_traceback,
 )
 from pytest_loopsafe._cpython.executors import followers, is_deserted, is_shut
+from pytest_loopsafe._cpython.forks import (
+    SELECTOR_BASE,
+    SIGNAL_HANDLER,
+    handled_signals,
+    shared_selector,
+)
 from pytest_loopsafe._cpython.futures import (
     FUTURE_MARK,
     awaited_by,
@@ -113,6 +120,7 @@ from pytest_loopsafe._cpython.tasks import (
 )
 from pytest_loopsafe._cpython.topic import Topic
 from pytest_loopsafe._cpython.transports import (
+    OF_CONNECTIONS,
     closes_transport,
     descriptor_of,
     holds_open,
@@ -134,7 +142,10 @@ __all__ = [
     "HAND_OVERS",
     "INTERNALS",
     "LOOP_SETTERS",
+    "OF_CONNECTIONS",
     "QUEUE_ITEMS",
+    "SELECTOR_BASE",
+    "SIGNAL_HANDLER",
     "STREAM_READ",
     "TOPICS",
     "UNAWAITED",
@@ -169,6 +180,7 @@ __all__ = [
     "get_running_loop",
     "goes_on_by",
     "has_begun",
+    "handled_signals",
     "holds_open",
     "in_debug",
     "in_use",
@@ -196,6 +208,7 @@ __all__ = [
     "running",
     "runs_plainly",
     "set_running_loop",
+    "shared_selector",
     "shielded_by",
     "shows_connections",
     "shows_kind",
@@ -220,6 +233,7 @@ TOPICS: tuple[Topic, ...] = (
     *tasks.TOPICS,
     *executors.TOPICS,
     *coroutines.TOPICS,
+    *forks.TOPICS,
     *handles.TOPICS,
     *primitives.TOPICS,
     *transports.TOPICS,

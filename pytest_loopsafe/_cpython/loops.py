@@ -42,6 +42,11 @@ CLOSED_MARK = "_closed"
 """Where that looks: whether one of asyncio's loops is closed."""
 
 
+_of_parents: list[Any] = []
+"""What a child has forgotten, kept: a loop's finalizer would take its descriptors out of a selector
+that the parent has, too."""
+
+
 def forget_loops_of_parent() -> None:
     """Have a forked child know of no running loop and of none that was installed.
 
@@ -52,6 +57,7 @@ def forget_loops_of_parent() -> None:
     set_running_loop(None)
     policy: Any = getattr(events, "_event_loop_policy", None)
     if policy is not None and hasattr(policy, "_local"):
+        _of_parents.append(policy._local)
         policy._local = type(policy._local)()
 
 
@@ -176,5 +182,5 @@ TOPICS = (
     Topic("which thread runs a loop", ("LS105", "LS106"), _tells_threads),
     Topic("what a closed loop refuses", ("LS103", "LS303"), _meets_refusals),
     Topic("how a forked child forgets its parent's loops", ("LS401",), _forgets_in_child),
-    Topic("which file descriptors a loop watches", (), _shows_descriptors),
+    Topic("which file descriptors a loop watches", ("LS106", "LS402"), _shows_descriptors),
 )

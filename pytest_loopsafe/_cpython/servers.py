@@ -22,4 +22,4 @@ def _sees_servers() -> bool:
         return seen and not server.sockets
 
 
-TOPICS = (Topic("servers", ("LS201", "LS303"), _sees_servers),)
+TOPICS = (Topic("servers", ("LS201", "LS202", "LS303"), _sees_servers),)

@@ -163,6 +163,9 @@ _MADE = ("LS202", "LS203", "LS303")
 _OPEN = ("LS201", *_MADE)
 _DRIVEN = ("LS103", "LS104", "LS105", "LS402")
 
+OF_CONNECTIONS = tuple(sorted({*_OPEN, *_DRIVEN}))
+"""The rules that have to see connections."""
+
 _ON_WINDOWS = hasattr(asyncio, "ProactorEventLoop")
 _PLAIN = (stream, datagrams, *(() if _ON_WINDOWS else (pipe_to_read, pipe_to_write)))
 _TLS = (tls,) if find("sslproto", "ssl", None) is not None else ()
@@ -177,7 +180,7 @@ TOPICS = (
     Topic("when a connection is made", _MADE, _each(_is_made_in_sight, *_PLAIN)),
     Topic(
         "which loop a connection belongs to",
-        tuple(sorted({*_OPEN, *_DRIVEN})),
+        OF_CONNECTIONS,
         _each(_tells_loop, *_PLAIN, *_TLS),
     ),
     Topic("what is sent through a connection", _DRIVEN, _each(_is_driven_in_sight, *_SENDING)),
@@ -186,7 +189,7 @@ TOPICS = (
     Topic("how a connection is closed", ("LS401", "LS402"), _knows_closing),
     Topic(
         "the connections of Windows' proactor loop",
-        tuple(sorted({*_OPEN, *_DRIVEN})),
+        OF_CONNECTIONS,
         lambda: not _ON_WINDOWS,
     ),
 )

@@ -28,6 +28,7 @@ from pytest_loopsafe._probes.connections import (
 )
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LoopClosing
+from pytest_loopsafe._probes.sockets import SocketLent, number_of
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
 from pytest_loopsafe._words.naming import name_thing
 from pytest_loopsafe._words.stacks import stack_here, users_here
@@ -58,6 +59,8 @@ class Ledger:
         self._dying: dict[int, Record] = {}
         self._batches: dict[object, Batch] = {}
         self._clients: weakref.WeakKeyDictionary[Any, list[Record]] = weakref.WeakKeyDictionary()
+        self._compiled: dict[int, str] = {}
+        self._lent: dict[int, weakref.ref[Any]] = {}
         self._closed_loops: set[int] = set()
         self._left: list[Record] = []
         self._held: list[Record] = []
@@ -68,12 +71,24 @@ class Ledger:
         """How many records there are."""
         return len(self._by_id) + sum(len(one.records) for one in self._batches.values())
 
+    def notes(self) -> tuple[str, ...]:
+        """What cannot be seen of the connections of this stretch's loops."""
+        kinds = {self._compiled.get(info.number) for info in self._loops.made()} - {None}
+        return tuple(
+            f"cannot see what is done with connections of {kind}, which are compiled, nor those "
+            f"that its servers accept: {', '.join(_cpython.OF_CONNECTIONS)} may miss hazards"
+            for kind in sorted(map(str, kinds))
+        )
+
     # -- while code runs -----------------------------------------------------------------------
 
     def take(self, sighting: Sighting) -> None:
         """Write down what concerns a connection or a client."""
         if isinstance(sighting, ConnectionMade):
-            self._connected(sighting.thing, self._loops.of(sighting.loop))
+            info = self._loops.of(sighting.loop)
+            if not _cpython.shows_connections(sighting.loop):
+                self._compiled[info.number] = info.kind
+            self._connected(sighting.thing, info)
         elif isinstance(sighting, ResourceMade):
             self._built(sighting.resource, self._loops.of(sighting.loop), sighting.task)
         elif isinstance(sighting, ResourceClosed):
@@ -86,6 +101,9 @@ class Ledger:
             # In its finalizer no reference leads to it any more.
             if record is not None and record.ref() in (sighting.thing, None):
                 record.collected = True
+        elif isinstance(sighting, SocketLent):
+            key = id(sighting.sock)
+            self._lent[key] = weakref.ref(sighting.sock, lambda _: self._lent.pop(key, None))
         elif isinstance(sighting, LoopClosing):
             self._closing(self._loops.of(sighting.loop))
 
@@ -182,7 +200,18 @@ class Ledger:
                 thing = record.ref()
                 if thing is not None and is_left(thing):
                     record.descriptor = _descriptor(thing)
+                    record.lent = self._lent_to(thing)
                     self._left.append(record)
+
+    def _lent_to(self, thing: Any) -> tuple[weakref.ref[Any], ...]:
+        """The sockets of a server, where the code has given it all of them; else nothing."""
+        listening = {sock.fileno() for sock in getattr(thing, "sockets", ())}
+        lent = {
+            number_of(sock): ref
+            for ref in tuple(self._lent.values())
+            if listening and (sock := ref()) is not None
+        }
+        return tuple(lent[one] for one in listening) if listening <= lent.keys() else ()
 
     # -- at rest -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_loopsafe._graph.bindings import is_left
 from pytest_loopsafe._graph.owners import Owner
+from pytest_loopsafe._probes.sockets import is_closed
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.stacks import Frame, Stack
 
@@ -117,6 +118,8 @@ class Record:
         collected: it was still open when the collector took it.
         descriptor: of a connection that was open when its loop ended: the number of its socket, and
             what is behind it.
+        lent: of a server that was open when its loop ended, and has nothing but sockets that the
+            code had given to its loop: these sockets.
         slot: where it was held at the last rest; None where nobody held it.
         connections: of a client, those that its task opened.
     """
@@ -133,6 +136,7 @@ class Record:
     closed: bool = False
     collected: bool = False
     descriptor: tuple[int, int] | None = None
+    lent: tuple[weakref.ref[Any], ...] = ()
     slot: Slot | None = None
     connections: list[Record] = field(default_factory=list)
 
@@ -147,6 +151,12 @@ class Record:
         if not isinstance(self.ref, weakref.ref) or self.ref() is not None:
             return False
         return not self.collected and (self.closed or all(one.is_over for one in self.connections))
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether it is gone, and the code has its sockets and goes on with them."""
+        socks = [ref() for ref in self.lent]
+        return bool(socks) and self.ref() is None and not any(map(is_closed, socks))
 
     @property
     def left_open(self) -> bool:

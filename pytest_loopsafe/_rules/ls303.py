@@ -2,7 +2,8 @@
 
 Evidence: it was open when its loop was about to close, and at rest nobody holds it; or somebody
 held it, has let it go since, and nothing has its place. Also one that only a finalizer closed in
-time.
+time. Not a server that is gone while the code has its listening socket, which it gave to the loop
+(``sock=``), open: it goes on in the next run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class TransportLeftOpen(Detector):
         """Report what was left, at rest; and what a finalizer closed in time, at once."""
         if isinstance(sighting, PassEnded):
             for fate in self.ledger.fates:
-                if fate.successor is None:
+                if fate.successor is None and not fate.record.is_lent:
                     record = fate.record
                     yield self._left(record, f"{record.name} was still open when its loop ended")
         elif isinstance(sighting, ConnectionFinalized) and not sighting.loop.is_closed():

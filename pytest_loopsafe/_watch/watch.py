@@ -136,8 +136,7 @@ class Watch:
         self.children = ForkedChildren()
         self.writer: SpoolWriter | None = None
         self._witness = Witness(self._errors)
-        ledger = Ledger(self.loops, self.graph.adapters) if after is None else after.ledger
-        self.ledger: Ledger = ledger
+        self.ledger: Ledger = after.ledger if after else Ledger(self.loops, self.graph.adapters)
         self._detectors: list[Detector] = []  # until there is something to judge
         self._judges: dict[type[Sighting], tuple[Detector, ...]] = {}
         self._elders: tuple[Detector, ...] = () if after is None else after._elders
@@ -281,7 +280,8 @@ class Watch:
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        return (*self._blind, *self._faults, *self.graph.notes, *self.logs.notes())
+        of_rooms = self.graph.notes, self.ledger.notes(), self.logs.notes()
+        return (*self._blind, *self._faults, *(note for notes in of_rooms for note in notes))
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -307,7 +307,7 @@ class Watch:
         if writer is None:
             return False
         self._lock = threading.RLock()  # a thread that there is no more may have held it
-        self.loops.forked(parent, all_loops(), self._lock)
+        self.loops.forked(parent, PROCESS.inherit(all_loops()), self._lock)
         self._witness.forked()
         self.children.forked()
         hand = ChildsHand(writer)
