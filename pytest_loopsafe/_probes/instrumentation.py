@@ -13,12 +13,13 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
 
 from pytest_loopsafe._cpython import BaseEventLoop, Topic, namespace_of
+from pytest_loopsafe._words.descriptors import Conversation, conversations
 
 _HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: set for classes made by a class statement; Cython's are static."""
@@ -31,6 +32,9 @@ class Sighting:
 
 
 Emit = Callable[[Sighting], None]
+
+Inherits = Callable[[Sequence[Any], Sequence[Conversation]], None]
+"""Takes in what came along in a fork: loops, and connections."""
 
 
 class Probe(Protocol):
@@ -61,6 +65,8 @@ class Patches:
         self._on_loop_classes: list[Callable[[type], None]] = []
         self._loop_classes = tuple(dict.fromkeys(_loop_classes(asyncio.AbstractEventLoop)))
         self._when_armed: list[Callable[[], None]] = []
+        self._when_inherited: list[Inherits] = []
+        self._heir = 0
         self._of_modules: dict[int, tuple[Any, Any]] = {}
         self._when_imported: dict[tuple[str, str], Callable[[Any], None]] = {}
         self.steps: dict[int, Any] = {}
@@ -126,6 +132,17 @@ class Patches:
     def when_armed(self, action: Callable[[], None]) -> None:
         """Call this whenever one more watch arms: it has to be told all from the beginning."""
         self._when_armed.append(action)
+
+    def when_inherited(self, action: Inherits) -> None:
+        """Call this in each forked child, with the loops and connections that came along."""
+        self._when_inherited.append(action)
+
+    def inherit(self, loops: Sequence[Any], connections: Sequence[Conversation]) -> None:
+        """This is a forked child, and has these from its parent; told once."""
+        if self._heir != os.getpid():
+            self._heir = os.getpid()
+            for action in self._when_inherited:
+                action(loops, connections)
 
     def when_imported(self, module: str, name: str, action: Callable[[Any], None]) -> None:
         """Call this once with ``module.name``: now, or once somebody has imported it.
@@ -210,6 +227,8 @@ class Instrumentation:
         self._busy = threading.local()
         self._pid = os.getpid()
         self._hears_forks = False
+        self._heir = 0
+        self._connections: tuple[Conversation, ...] = ()
 
     @contextmanager
     def armed(
@@ -296,6 +315,17 @@ class Instrumentation:
         self._lock = threading.RLock()
         self._busy = threading.local()
         self._observers = tuple(one for one in self._observers if one.forked(parent))
+
+    def inherit(self, loops: list[Any]) -> list[Any]:
+        """Have hooked, in a forked child, what it shares with its parent; returns the loops.
+
+        Which connections came along is asked at the first time: later there are others.
+        """
+        if self._heir != os.getpid():
+            self._heir, self._connections = os.getpid(), tuple(conversations())
+        if self._patches is not None:
+            self._patches.inherit(loops, self._connections)
+        return loops
 
     def leave(self) -> None:
         """Put asyncio back in a forked child that is to be none of its parent's business."""

@@ -8,22 +8,33 @@ by `pytest_loopsafe._rules.inherited`.
 So is a pool of threads, which a loop gives its work to: none of its threads came along, and it
 makes no new one as long as it believes that an inherited one is idle. Evidence: it has taken work,
 and has threads of which none is there.
+
+And so is what the kernel has of a loop. Evidence: a method of the selector of an open loop of the
+parent's was called, one that the kernel shares (epoll); ``close()`` of a transport or of the loop
+comes to that. Not a finalizer's: to drop what was inherited is nobody's call. And a signal that
+the child got, and for which nothing but the handler of the parent's loop was there.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.bindings import is_transport
 from pytest_loopsafe._probes.executors import ExecutorProbe, JobStranded
+from pytest_loopsafe._probes.inherited import InheritanceProbe, SelectorTouched, SignalTaken
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls105 import HandedOver, HandOverProbe
+from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
+from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, stack_here
+from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here, users_here
 
 INHERITED_LOOP = Rule(
     "LS401",
@@ -36,22 +47,51 @@ INHERITED_LOOP = Rule(
 )
 
 
+_LET_GO = (
+    "A child lets go of what it inherited by closing its copies of the sockets, sock.close(), or "
+    "by ending with os._exit(); close(), abort() and remove_reader() also take them out of the "
+    "selector, for both. What the child needs, it makes anew."
+)
+_OWN_SIGNALS = (
+    "First of all in the child: signal.set_wakeup_fd(-1), and signal.signal() for each signal that "
+    "its parent's loop handles; or have it started anew (multiprocessing's spawn or forkserver)."
+)
+_TOUCHES = (
+    ("select", "waited with it: the loop was run in both"),
+    (("unregister", "remove"), "took a descriptor out of it: its parent no longer hears of that"),
+    (("register", "add"), "put a descriptor into it: its parent is woken for it"),
+    ("modify", "changed what it waits for: its parent waits for something else"),
+)
+
+
 class InheritedLoop(Detector):
     """LS401 for a loop, or a pool of threads, that is run or given work."""
 
     rules = (INHERITED_LOOP,)
-    probes = (LifeProbe(), HandOverProbe(), ExecutorProbe())
-    judges = (LoopRan, HandedOver, JobStranded)
+    probes = (LifeProbe(), HandOverProbe(), ExecutorProbe(), InheritanceProbe())
+    judges = (LoopRan, HandedOver, JobStranded, SelectorTouched, SignalTaken)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._run_here: set[int] = set()  # their numbers: what they do then is of this one cause
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report a loop or a pool of the parent's that is used here."""
         if isinstance(sighting, JobStranded):
             yield self._stranded(sighting)
             return
+        if isinstance(sighting, SignalTaken):
+            yield self._got_signal(sighting)
+            return
+        if isinstance(sighting, SelectorTouched):
+            yield from self._touched(sighting)
+            return
         assert isinstance(sighting, LoopRan | HandedOver)
         home = self.loops.of(sighting.loop)
         if not home.inherited or sighting.loop.is_closed():
             return
+        if isinstance(sighting, LoopRan):
+            self._run_here.add(home.number)
         state = state_of(sighting.loop)
         done = "was run in" if isinstance(sighting, LoopRan) else "was handed a coroutine by"
         yield Observation(
@@ -65,6 +105,54 @@ class InheritedLoop(Detector):
                 home_state=state,
             ),
             about=(sighting.loop,),
+        )
+
+    def _touched(self, sighting: SelectorTouched) -> Iterator[Observation]:
+        home = self.loops.of(sighting.loop)
+        if not home.inherited or home.number in self._run_here or in_finalizer(live_frames()):
+            return
+        if sighting.method == "select":
+            self._run_here.add(home.number)
+        running = _cpython.get_running_loop()
+        done = next(text for names, text in _TOUCHES if sighting.method.startswith(names))
+        users = [one for one in users_here() if is_transport(type(one))]
+        yield Observation(
+            Finding(
+                INHERITED_LOOP,
+                f"{name_loop(home, state_of(sighting.loop))}, made in process {home.pid}, shares "
+                f"its selector with a forked child, which {done}",
+                self.loops.of(running) if running not in (None, sighting.loop) else None,
+                home,
+                (Stack("touched in the child", stack_here()), *loop_births(home)),
+                _LET_GO,
+                home_state=state_of(sighting.loop),
+            ),
+            about=(*users[:1], sighting.loop),
+        )
+
+    def _got_signal(self, sighting: SignalTaken) -> Observation:
+        home = self.loops.of(sighting.loop) if sighting.loop is not None else None
+        whose = str(home) if home is not None else "a loop of the parent"
+        became = (
+            "it went to the parent, which has the same wake-up descriptor, and what the parent "
+            "does about it is done there"
+            if sighting.reaches
+            else "in the child nobody runs that loop, so nothing came of it"
+        )
+        return Observation(
+            Finding(
+                INHERITED_LOOP,
+                f"a forked child got {signal.Signals(sighting.number).name} and had nothing but "
+                f"the handler of {whose} for it: {became}",
+                None,
+                home,
+                (Stack("where the child was", stack_here()), *loop_births(home)),
+                _OWN_SIGNALS,
+                home_state=state_of(sighting.loop) if sighting.loop is not None else None,
+            ),
+            about=(sighting.loop,) if sighting.loop is not None else (),
+            users=(),
+            identity=(sighting.number, home),
         )
 
     def _stranded(self, sighting: JobStranded) -> Observation:

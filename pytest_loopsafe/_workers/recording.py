@@ -203,6 +203,8 @@ class Recorder:
         except BlindError as error:
             self._spool.write("note", run=self._run, text=str(error))
             return
+        if self._forked_from is not None:
+            PROCESS.inherit([loop for ref in self._inherited if (loop := ref()) is not None])
         watch.comes_from(Origin(os.getpid(), self._role))
         self._watch = watch
 
