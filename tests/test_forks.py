@@ -495,6 +495,24 @@ def test_to_close_what_belongs_to_a_closed_loop_is_no_use_of_it(way: str, how: s
     assert not report.findings, str(report)
 
 
+def test_a_lock_that_the_parent_has_used_in_the_same_run_is_copied() -> None:
+    """Nobody waited for it, so it is bound to nothing, and the child has one of its own."""
+    lock = asyncio.Lock()
+
+    async def use() -> None:
+        async with lock:
+            await asyncio.sleep(0)
+
+    def body() -> None:
+        with asyncio.Runner() as runner:
+            runner.run(use())
+            by_os_fork(lambda: asyncio.run(use()))
+            runner.run(use())
+
+    report = pytest_loopsafe.run(body, loops=1)
+    assert not report.findings, str(report)
+
+
 def test_a_loop_of_ones_own_in_the_child_of_a_running_loop() -> None:
     async def main() -> None:
         by_os_fork(lambda: asyncio.run(asyncio.sleep(0)))

@@ -33,6 +33,7 @@ class Kept:
 
     sock: socket.socket
     others: list[Any]
+    writer: Any
 
 
 kept = Kept()
@@ -148,6 +149,12 @@ async def then_received_from_by_hand() -> None:
             kept.sock.recv(1)
 
 
+async def then_asked_for_its_address() -> None:
+    """As aiohttp's SockSite does, before it gives the socket to the loop."""
+    kept.sock.getsockname()
+    await serve(kept.sock)
+
+
 BROKEN = (
     served_again,
     served_again_in_silence,
@@ -158,6 +165,7 @@ BROKEN = (
     datagrams,
     then_used_by_hand,
     then_received_from_by_hand,
+    then_asked_for_its_address,
 )
 
 
@@ -247,6 +255,28 @@ async def shut_down_to_make_sure() -> None:
         await serve(kept.sock)
 
 
+async def asked_by_its_address() -> None:
+    try:
+        kept.sock.getsockname()
+    except OSError:
+        kept.others.append(kept.sock)
+        kept.sock = bound()
+    await serve(kept.sock)
+
+
+async def asked_whatever_goes_wrong() -> None:
+    def is_open() -> bool:
+        try:
+            kept.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except Exception:
+            return False
+        return True
+
+    if not is_open():
+        kept.sock = bound()
+    await serve(kept.sock)
+
+
 async def closed_by_hand_and_never_given() -> None:
     kept.sock.close()
     with contextlib.suppress(OSError):
@@ -267,6 +297,8 @@ SAFE = (
     the_same_in_another_object,
     made_anew_where_it_is_refused,
     asked_first,
+    asked_by_its_address,
+    asked_whatever_goes_wrong,
     shut_down_to_make_sure,
     closed_by_hand_and_never_given,
     accepted_from_by_each_loop,
@@ -422,6 +454,17 @@ def test_connections_of_uvloop_are_seen_where_they_are_given_back() -> None:
         "an uvloop.loop.Server"
     }
     assert any("connections of uvloop.Loop" in note for note in report.notes)
+
+
+@pytest.mark.skipif(uvloop is None, reason="needs uvloop")
+def test_what_uvloop_has_closed_with_its_loop_is_no_leak() -> None:
+    async def main() -> None:
+        near, far = socket.socketpair()
+        kept.others.append(far)
+        _, kept.writer = await asyncio.open_connection(sock=near)
+
+    assert "LS202" not in codes(run(main, loop_factory=uvloop.new_event_loop))
+    del kept.writer
 
 
 @pytest.mark.skipif(uvloop is None, reason="needs uvloop")

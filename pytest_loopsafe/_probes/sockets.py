@@ -60,8 +60,10 @@ _USES = (
     *("accept", "bind", "connect", "dup", "listen", "send", "sendall", "sendmsg", "sendto"),
     *("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into"),
 )
-"""What needs an open socket. To ask for its address, to shut it down and to close it are how code
-finds out, or makes sure, that it is closed."""
+"""What needs an open socket. To shut it down and to close it are how code makes sure."""
+
+ASKS = ("getpeername", "getsockname", "getsockopt")
+"""How code finds out whether a socket is open."""
 
 
 class LendingProbe:
@@ -143,8 +145,8 @@ class LendingProbe:
                 __tracebackhide__ = True
                 result = original(self)
                 if not hooked and any(loop() is self for _, loop in tuple(lent.values())):
-                    hooked.extend(_USES)
-                    for name in _USES:
+                    hooked.append("for good")
+                    for name in (*_USES, *ASKS):
                         patches.replace(_SOCKET, name, build_use)
                 return result
 

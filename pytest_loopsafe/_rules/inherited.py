@@ -8,6 +8,7 @@ inherited is how a child lets go of it, and no use of it.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 
 from pytest_loopsafe import _cpython
@@ -30,7 +31,8 @@ def as_inherited(observation: Observation) -> Observation | None:
     """
     finding = observation.finding
     home = finding.home_loop or finding.loop
-    if home is None or not home.inherited:
+    # A rule may know it from before the fork, when it was nobody's.
+    if home is None or not (home.inherited or home.pid != os.getpid()):
         return observation
     if finding.code.startswith(_LEFT_BEHIND):
         return None

@@ -20,7 +20,7 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.connections import ConnectionDropped, ConnectionProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRested
-from pytest_loopsafe._probes.sockets import LendingProbe, SocketLent, SocketRefused, is_closed
+from pytest_loopsafe._probes.sockets import ASKS, LendingProbe, SocketLent, SocketRefused, is_closed
 from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls201 import STALE
 from pytest_loopsafe._words.findings import Finding, Observation
@@ -116,9 +116,14 @@ class SocketOfOtherLoop(Detector):
             ),
             sighting.error,
             way,
-            functools.partial(_is_replaced, loan),
+            functools.partial(_is_asked if sighting.method in ASKS else _is_replaced, loan),
             about=(sighting.sock,),
         )
+
+
+def _is_asked(loan: _Loan, fate: Fate) -> bool:
+    """Whether that it is closed is an answer to whoever asked, and not an error."""
+    return fate.stayed_in is not None and (fate.narrow is not False or loan.sock() is None)
 
 
 def _is_replaced(loan: _Loan, fate: Fate) -> bool:
