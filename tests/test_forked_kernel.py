@@ -141,6 +141,21 @@ def test_a_reader_that_the_child_removes_is_gone_for_the_parent(way: str, loop: 
     assert finding.home_loop.pid == os.getpid()
 
 
+def test_a_loop_that_the_child_closes_no_longer_wakes_its_parent(loop: Any) -> None:
+    """The pair of sockets through which threads and signals wake it is out of the selector."""
+
+    def watched() -> int:
+        info = Path(f"/proc/self/fdinfo/{loop._selector.fileno()}")
+        return info.read_text().count("tfd:")
+
+    if not os.path.isdir("/proc/self/fdinfo"):
+        pytest.skip("needs Linux's /proc")
+    assert watched() == 1
+    report = report_of("os.fork", loop.close)
+    assert watched() == 0
+    assert codes(report) == {"LS401"}
+
+
 def closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
 

@@ -88,6 +88,8 @@ class Ledger:
             info = self._loops.of(sighting.loop)
             if not _cpython.shows_connections(sighting.loop):
                 self._compiled[info.number] = info.kind
+                if len(self._compiled) > _KEPT:
+                    del self._compiled[next(iter(self._compiled))]
             self._connected(sighting.thing, info)
         elif isinstance(sighting, ResourceMade):
             self._built(sighting.resource, self._loops.of(sighting.loop), sighting.task)

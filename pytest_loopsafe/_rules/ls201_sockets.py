@@ -38,11 +38,12 @@ _REMEDY = (
 
 @dataclass
 class _Loan:
-    """A socket that a loop was given; `gone` once it was closed there."""
+    """A socket that a loop was given; `gone` once it was closed, `ended` once the loop was."""
 
     sock: Ref
     home: LoopInfo
     gone: bool = False
+    ended: bool = False
 
 
 class SocketOfOtherLoop(Detector):
@@ -68,8 +69,9 @@ class SocketOfOtherLoop(Detector):
             home = self.loops.of(sighting.loop)
             for loan in tuple(self._loans.values()):
                 sock = loan.sock()
-                if loan.home is home and sock is not None and is_closed(sock):
-                    loan.gone = True
+                if loan.home is home and sock is not None:
+                    loan.gone |= is_closed(sock)
+                    loan.ended |= isinstance(sighting, LoopClosed)
         elif isinstance(sighting, ConnectionDropped):
             lost = self._loan(_cpython.descriptor_of(sighting.thing))
             if lost is not None:
@@ -101,7 +103,7 @@ class SocketOfOtherLoop(Detector):
         if loan is None or not loan.gone or loan.home is here:
             return
         home, where = loan.home, f"in {here}" if here is not None else "outside any loop"
-        state = "closed" if self.loops.is_closed(home) else "paused"
+        state = "closed" if loan.ended else "paused"
         way = way_here(live_frames(), type(sighting.error), sighting.let_go)
         yield Observation(
             Finding(

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed
@@ -28,15 +28,16 @@ from pytest_loopsafe._words.weak import Ref, weak
 _MAX_LISTENERS = 200
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listener:
-    """A listening socket, by its number and what is behind it."""
+    """A listening socket, by its number and what is behind it; `ended` once its loop was closed."""
 
     server: Ref
     loop: LoopInfo
     made: tuple[Frame, ...]
     number: int
     identity: int
+    ended: bool = False
 
     def is_open(self) -> bool:
         with suppress(OSError):
@@ -54,6 +55,10 @@ class ListenerOfDeadLoop(Detector):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._at: dict[tuple[Any, ...], list[_Listener]] = {}
+
+    def follow(self, elder: Self) -> None:
+        """Know what listens on: it does not end with the test that left it."""
+        self._at = elder._at
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note where a server listens; report who else does, for a loop that is gone."""
@@ -73,19 +78,21 @@ class ListenerOfDeadLoop(Detector):
             others = [one for one in self._at.pop(address, ()) if one.is_open()]
             self._at[address] = [*others, here]
             for other in others:
-                if other.identity != here.identity and self.loops.is_closed(other.loop):
+                if other.ended and other.identity != here.identity:
                     yield self._shares(here, other, f"{address[1]}:{address[2]}")
         while len(self._at) > _MAX_LISTENERS:
             del self._at[next(iter(self._at))]
 
     def _closed(self, gone: LoopInfo) -> Iterator[Observation]:
         for address, listeners in self._at.items():
-            if any(one.loop is gone for one in listeners):
-                listeners[:] = [one for one in listeners if one.is_open()]
-                for other in [one for one in listeners if one.loop is gone]:
-                    for here in listeners:
-                        if other.identity != here.identity and not self.loops.is_closed(here.loop):
-                            yield self._shares(here, other, f"{address[1]}:{address[2]}")
+            if all(one.loop is not gone for one in listeners):
+                continue
+            listeners[:] = [one for one in listeners if one.is_open()]
+            for other in [one for one in listeners if one.loop is gone]:
+                other.ended = True
+                for here in listeners:
+                    if not here.ended and here.identity != other.identity and here.loop is not gone:
+                        yield self._shares(here, other, f"{address[1]}:{address[2]}")
 
     @staticmethod
     def _shares(here: _Listener, other: _Listener, address: str) -> Observation:
@@ -98,7 +105,7 @@ class ListenerOfDeadLoop(Detector):
                 here.loop,
                 other.loop,
                 (
-                    Stack(f"the one was made in {here.loop}", here.made),
+                    Stack(f"one was made in {here.loop}", here.made),
                     Stack(f"the other was made in {other.loop}", other.made),
                     *loop_births(other.loop, here.loop),
                 ),
