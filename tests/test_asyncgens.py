@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -69,7 +72,15 @@ def in_the_loop(generator: Any) -> Any:
     return step()
 
 
-@pytest.mark.parametrize("step", [in_the_loop, anext])
+def or_nothing(generator: Any) -> Any:
+    return anext(generator, None)
+
+
+def sent(generator: Any) -> Any:
+    return generator.asend(None)
+
+
+@pytest.mark.parametrize("step", [in_the_loop, anext, or_nothing, sent])
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_loop_that_is_closed_by_hand_has_to_close_it(
     step: Callable[[Any], Any], closes: bool
@@ -95,3 +106,41 @@ def test_a_loop_that_is_closed_by_hand_has_to_close_it(
     assert [one for one in found if one[0] != "LS206"] == [
         ("LS302", "loop 1 was closed without it")
     ] * (not closes)
+
+
+DIES_AFTER_ITS_LOOP = """
+import asyncio, gc, pytest_loopsafe
+
+async def events():
+    yield 1
+
+def call():
+    kept = aiter(events())
+
+    async def step():
+        return await anext(kept)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(loop.create_task(step()))
+    loop.close()
+    del kept, loop
+    step.itself = step  # only the collector finds it
+    del step
+    gc.collect()
+
+report = pytest_loopsafe.run(call)
+gc.collect()
+print({one.code for one in report.findings})
+"""
+
+
+def test_one_that_dies_after_its_loop_is_not_referred_to_again() -> None:
+    """Nobody brings it back to life: a weak reference made in its finalizer ends in a crash."""
+    ran = subprocess.run(
+        [sys.executable, "-c", DIES_AFTER_ITS_LOOP],
+        env={**os.environ, "PYTHONMALLOC": "debug"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "{'LS302'}\n"), ran.stderr

@@ -33,6 +33,7 @@ from pytest_loopsafe._words.stacks import (
     is_library,
     suspended_frames,
 )
+from pytest_loopsafe._words.weak import Ref, nowhere
 
 RULE = Rule(
     "LS302",
@@ -63,14 +64,29 @@ async def _none() -> AsyncGenerator[None]:
     yield
 
 
-def _kind_of_step() -> type:
+def _kinds_of_steps() -> tuple[type, type]:
     step: Any = anext(_none())
     step.close()  # 3.13 warns of one that nobody awaits
-    return type(step)
+    nothing: Any = _Nothing()
+    return type(step), type(anext(nothing, None))
 
 
-_STEP = _kind_of_step()
-"""What ``anext(generator)`` is: one step of it."""
+class _Nothing:
+    def __anext__(self) -> None:
+        """Give nothing that somebody would have to await."""
+
+
+_STEP, _STEP_OR_DEFAULT = _kinds_of_steps()
+"""What ``anext(generator)`` is, one step of it, and ``anext(generator, default)`` around that."""
+
+
+def _stepped_by(awaitable: Any) -> Any:
+    """The async generator of which this is a step; None of anything else."""
+    kind = type(awaitable)
+    if kind is _STEP_OR_DEFAULT:
+        return next(filter(None, map(_stepped_by, gc.get_referents(awaitable))), None)
+    steps = gc.get_referents(awaitable) if kind is _STEP else ()
+    return next(filter(is_generator, steps), None)
 
 
 def is_generator(thing: Any) -> bool:
@@ -135,11 +151,10 @@ class AsyncgenProbe:
         def build_run(original: Callable[..., Any]) -> Callable[..., Any]:
             def run_until_complete(self: Any, future: Any) -> Any:
                 __tracebackhide__ = True
-                if type(future) is _STEP:
-                    generator = next(one for one in gc.get_referents(future) if is_generator(one))
-                    if not is_library(generator.ag_code.co_filename):
-                        of_user.add(id(generator))
-                        stepped.setdefault(self, weakref.WeakSet()).add(generator)
+                generator = _stepped_by(future)
+                if generator is not None and not is_library(generator.ag_code.co_filename):
+                    of_user.add(id(generator))
+                    stepped.setdefault(self, weakref.WeakSet()).add(generator)
                 return original(self, future)
 
             return run_until_complete
@@ -155,7 +170,7 @@ class AsyncgenProbe:
 class _Left:
     """One that was there when its loop ended."""
 
-    ref: weakref.ref[Any]
+    ref: Ref
     name: str
     code: CodeType
     info: LoopInfo
@@ -200,8 +215,12 @@ class AsyncgenLeftOpen(Detector):
             return
         frames = describe_frames(suspended_frames(generator)[0])
         info, name = self.loops.of(loop), generator.__qualname__
-        one = _Left(weakref.ref(generator), name, code, info, frames, sighting.fate)
-        if sighting.fate == "collected":
+        # One that dies now must not be referred to again, not even weakly: where nobody brings it
+        # back to life, CPython frees it all the same, and the reference leads into freed memory.
+        is_dying = sighting.fate == "collected"
+        ref = nowhere if is_dying else weakref.ref(generator)
+        one = _Left(ref, name, code, info, frames, sighting.fate)
+        if is_dying:
             yield self._found(one, "the collector found it")
         elif not in_weak_slot(generator, loop):
             self._left.append(one)
