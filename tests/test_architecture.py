@@ -102,7 +102,7 @@ NOT_ASYNCIOS = {
     "__init__.py": {"_run"},  # a room of this package
     "_adapters/postgres.py": {"_closed"},  # asyncpg's
     "_graph/bindings.py": {"_closed"},  # of libraries' clients
-    "_graph/guards.py": {"_run"},  # a room of this package
+    "_graph/starters.py": {"_run"},  # a room of this package
     "_probes/records.py": {"_context"},  # structlog's
     "_workers/host.py": {"_local"},  # Celery's
 }

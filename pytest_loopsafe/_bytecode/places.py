@@ -70,6 +70,8 @@ class Places(Reader[Any]):
         changed: the places that a method was called of which changes what is there.
         given: what each call is given, by its index.
         returned: what each of its ends gives.
+        changes: which place is written to, or changed by a method, by the index.
+        calls: the places whose content is called, by the index.
     """
 
     def __init__(self, body: Body) -> None:
@@ -82,11 +84,14 @@ class Places(Reader[Any]):
         self.changed: set[Any] = set()
         self.given: dict[int, list[Any]] = {}
         self.returned: list[Any] = []
+        self.changes: dict[int, Place] = {}
+        self.calls: dict[int, Place] = {}
+        self._at = 0
         self._names: dict[str, Any] = {}
 
     def value(self, index: int, one: dis.Instruction, given: list[Any]) -> Any:
         """What comes of an instruction."""
-        name = one.opname
+        name, self._at = one.opname, index
         if "JUMP_IF_" in name:
             self._test(index, name, given[-1])
         elif name in _SCOPES:
@@ -174,7 +179,7 @@ class Places(Reader[Any]):
         if type(left) is not Place and type(right) is Place and how in ("is", "=="):
             left, right = right, left
         if type(left) is Place:
-            other = right if type(right) is Place and how in ("is", "==") else None
+            other = right if type(right) is Place and how != "in" else None
             return Asked(left, how, _constant(right), negated, other)
         if how != "in" and type(left) is Asked and _constant(right) == 0 and how in ("==", ">"):
             return replace(left, negated=negated != (how == "=="))  # `len(tasks) == 0`
@@ -186,6 +191,8 @@ class Places(Reader[Any]):
     def _called(self, called: Any, given: list[Any]) -> Any:
         first = given[0] if given else UNKNOWN
         place = called if type(called) is Place else None
+        if place is not None:
+            self.calls[self._at] = place
         if place is not None and type(first) is Place and place.scope == "global":
             if place.name in ("getattr", "hasattr") and not place.attributes and len(given) > 1:
                 return first.attribute(given[1]) if type(given[1]) is str else UNKNOWN
@@ -201,14 +208,20 @@ class Places(Reader[Any]):
             self._stored_in(bearer)
         if method in _CHANGES:
             self.changed.add(bearer)
+            self._changes(bearer)
         return Asked(bearer, method, _constant(first)) if type(bearer) is Place else UNKNOWN
 
     def _stored_in(self, container: Any) -> None:
         place = container.place if type(container) is Asked else container
+        self._changes(place)
         if isinstance(place, Place) and place.attributes:
             self.stored.add((place.attributes[-1], True))
         elif isinstance(place, Place) and place.scope in ("global", "cell"):
             self.stored.add((place.name, False))
+
+    def _changes(self, place: Any) -> None:
+        if type(place) is Place:
+            self.changes[self._at] = place
 
 
 _COMPARES = ("COMPARE_OP", "CONTAINS_OP", "IS_OP")

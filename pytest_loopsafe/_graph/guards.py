@@ -11,44 +11,24 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import CodeType, FrameType, FunctionType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, TypeGuard
 
-from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
 from pytest_loopsafe._graph.asking import ORDER, answer_to, is_set
 from pytest_loopsafe._graph.kinds import is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
-from pytest_loopsafe._graph.looks import looks, only_looks
-from pytest_loopsafe._words.stacks import first_argument, is_library, is_method, is_own
-from pytest_loopsafe._words.weak import Ref, nowhere, weak
-
-_MAX_STARTERS = 8
+from pytest_loopsafe._graph.looks import Doings, doings, looks, only_looks
+from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._words.stacks import is_library, is_method
+from pytest_loopsafe._words.weak import nowhere
 
 Keeper = Callable[[Any], str | None]
 """Tells the path by which the user's own globals reach an object; None where they do not."""
-
-
-@dataclass(frozen=True)
-class Starter:
-    """One function that was running when work was started.
-
-    Attributes:
-        code: the function's.
-        offset: the instruction at which it was.
-        module: where it looks for globals.
-        bearer: the object whose method it is.
-    """
-
-    code: CodeType
-    offset: int
-    module: str
-    bearer: Ref
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,8 @@ class Guard:
             bars the way all the same, says that there is nothing to do.
         is_flag: whether the function only asks and writes it. What it reads besides stands for
             itself: an entry of a cache is there because it was computed, not because a task runs.
+        is_certain: whether it is known to bar the way, and not only for those who ask for the same
+            entry, or in another closure of the same code.
     """
 
     path: str
@@ -70,47 +52,7 @@ class Guard:
     value: Any
     is_set: bool
     is_flag: bool
-
-
-def starters(*, within: bool = False) -> tuple[Starter, ...]:
-    """The user's functions that are running now in this pass, the innermost first.
-
-    Args:
-        within: only those within the running loop, and not who runs it.
-    """
-    found: list[Starter] = []
-    frame: FrameType | None = sys._getframe(1)
-    begun, task = False, _cpython.current_task() if within else None
-    outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
-    while frame is not None and len(found) < _MAX_STARTERS:
-        code = frame.f_code
-        if is_own(code.co_filename):
-            if begun and not any(one in code.co_filename for one in _HOOKS):
-                break  # who runs the pass is not in it
-        elif "/_pytest/" in code.co_filename:
-            break
-        else:
-            begun = True
-            if not is_library(code.co_filename):
-                found.append(_starter(frame))
-            if within and (frame is outermost or code.co_qualname == _cpython.CALLBACK_BEGINS):
-                break
-        frame = frame.f_back
-    return tuple(found)
-
-
-_HOOKS = tuple(
-    os.path.join("pytest_loopsafe", *parts)
-    for parts in (("_probes", ""), ("_run", "schedules.py"), ("_run", "addresses.py"))
-)
-"""Our frames that may lie between the user's code and asyncio's."""
-
-
-def _starter(frame: FrameType) -> Starter:
-    code = frame.f_code
-    bearer = weak(first_argument(frame)) if is_method(code) else nowhere
-    module = frame.f_globals.get("__name__")
-    return Starter(code, frame.f_lasti, module if type(module) is str else "", bearer)
+    is_certain: bool
 
 
 def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterator[Guard]:
@@ -134,7 +76,23 @@ def guards_of(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> Iterato
         for path, where, value, answer in function.answers(asked):
             if answer is look.bars:
                 is_flag = not any(one.is_in(place) for one in seen.read)
-                yield Guard(path, where, value, is_set(value), is_flag)
+                is_certain = not _is_of_an_entry(asked) and not function.is_one_of_many(place)
+                yield Guard(path, where, value, is_set(value), is_flag, is_certain)
+
+
+def _is_of_an_entry(asked: Asked) -> bool:
+    """Whether it was asked for an entry, and nobody knows which."""
+    return asked.argument is UNKNOWN and asked.how in ("in", "[]", "get", "pop")
+
+
+def set_back_by(starter: Starter, bearers: Sequence[Any], kept: Keeper) -> set[str]:
+    """The paths of what a function changes on its way to the call, and changes again after it.
+
+    By its own instructions, or by those of a function that it calls.
+    """
+    function = _Function(starter, bearers, kept)
+    before, after = (function.changed_by(one) for one in doings(starter.code, starter.offset))
+    return before & after
 
 
 def tested_in(
@@ -258,6 +216,35 @@ class _Function:
         answer = answer_to(inner, value) if value is not UNKNOWN else None
         yield path, holder, value, answer if answer is None else answer is not inner.negated
 
+    def changed_by(self, done: Doings) -> set[str]:
+        """The paths of what is changed, also by the functions that are called."""
+        changed = {path for place in done.changed for path, _ in self.at(place)}
+        for place in done.called:
+            for bearers, called in self._functions_at(place):
+                code, module = called.__code__, called.__module__
+                helper = _Function(Starter(code, 0, module, nowhere), bearers, self._kept)
+                inner, _ = doings(code)
+                changed |= {path for one in inner.changed for path, _ in helper.at(one)}
+        return changed
+
+    def _functions_at(self, place: Place) -> Iterator[tuple[tuple[Any, ...], FunctionType]]:
+        """A function of the user's, or one that is a method, with the object whose method it is."""
+        if not place.attributes:
+            yield from (((), value) for _, value in self.at(place) if _is_users_function(value))
+            return
+        *way, name = place.attributes
+        for _, bearer in self.at(replace(place, attributes=tuple(way))):
+            kind = bearer if is_a(bearer, type) else type(bearer)
+            found = member(kind, name)
+            if type(found) in (classmethod, staticmethod):
+                bearer, found = kind, found.__func__
+            if _is_users_function(found):
+                yield (bearer,), found
+
+    def is_one_of_many(self, place: Place) -> bool:
+        """Whether it is a variable of one closure among others that have one of that name."""
+        return place.scope == "cell" and len(self._functions) > 1
+
     def _complete(self, asked: Asked) -> Asked:
         """With what is in the place of the other side."""
         others = [] if asked.other is None else [value for _, value in self.at(asked.other)]
@@ -308,6 +295,9 @@ def member(kind: type, name: str) -> Any:
     return next((vars(base)[name] for base in bases if name in vars(base)), UNKNOWN)
 
 
+def _is_users_function(thing: Any) -> TypeGuard[FunctionType]:
+    return type(thing) is FunctionType and not is_library(thing.__code__.co_filename)
+
+
 def _looked_at_by(function: Any) -> Asked | None:
-    is_users = type(function) is FunctionType and not is_library(function.__code__.co_filename)
-    return only_looks(function.__code__) if is_users else None
+    return only_looks(function.__code__) if _is_users_function(function) else None

@@ -10,7 +10,7 @@ only asked and written, a cache is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import CodeType
@@ -84,6 +84,45 @@ def only_looks(code: CodeType) -> Asked | None:
 
 
 _SUSPENDS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+
+
+@dataclass(frozen=True)
+class Doings:
+    """What a function does on one side of an instruction, if no error comes between.
+
+    Attributes:
+        changed: the places that it writes to, or marks something in.
+        called: the places whose content it calls.
+    """
+
+    changed: frozenset[Place]
+    called: frozenset[Place]
+
+
+def doings(code: CodeType, offset: int | None = None) -> tuple[Doings, Doings]:
+    """What a function does before an instruction, and what after it.
+
+    Args:
+        code: the function's.
+        offset: a frame's ``f_lasti``; None for what it does at all, twice.
+    """
+    places = Places(Body.of(code))
+    places.read()
+
+    def those(is_there: Callable[[int], bool]) -> Doings:
+        changed, called = (
+            frozenset(place for index, place in one.items() if is_there(index))
+            for one in (places.changes, places.calls)
+        )
+        return Doings(changed, called)
+
+    if offset is None:
+        return those(lambda _: True), those(lambda _: True)
+    call, reaches = places.body.at(offset), places.body.reaches
+    return (
+        those(lambda index: index < call and reaches(index, {call})),
+        those(lambda index: index != call and reaches(call, {index})),
+    )
 
 
 def _in_the_way(places: Places, call: int) -> Iterator[Look]:

@@ -17,12 +17,13 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import changed_by, name_of
-from pytest_loopsafe._graph.guards import Guard, Starter, member
+from pytest_loopsafe._graph.guards import Guard, member
 from pytest_loopsafe._graph.kinds import entries_of, is_a, is_future
 from pytest_loopsafe._graph.links import attributes, own_dict
 from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._graph.owners import Owner
-from pytest_loopsafe._words.stacks import is_library, local_variables, users_of
+from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._words.stacks import first_argument, is_library, local_variables, users_of
 
 _MAX_PARTS = 100
 
@@ -169,4 +170,17 @@ def is_linked(guard: Guard, starter: Starter, work: Surroundings, owners: Iterab
     return any(
         code.co_filename == starter.code.co_filename and name in (*code.co_names, *code.co_freevars)
         for code in work.codes
+    )
+
+
+def bearer_of(frame: Any) -> Any:
+    """The object that a coroutine's method belongs to; None where that is nobody's own."""
+    bearer = first_argument(frame) if frame is not None else None
+    return bearer if bearer is not None and _has_state(bearer) else None
+
+
+def _has_state(thing: Any) -> bool:
+    """Whether an object is somebody's own, so that who holds it stands for what it runs."""
+    return is_of_class_statement(type(thing)) and not issubclass(
+        type(thing), asyncio.AbstractEventLoop | weakref.ref
     )

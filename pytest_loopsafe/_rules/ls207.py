@@ -17,13 +17,8 @@ from types import CodeType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.guards import Starter, starters
-from pytest_loopsafe._graph.reliance import (
-    Surroundings,
-    is_of_class_statement,
-    is_unheard,
-    surroundings,
-)
+from pytest_loopsafe._graph.reliance import Surroundings, bearer_of, is_unheard, surroundings
+from pytest_loopsafe._graph.starters import Starter, starters, starters_in
 from pytest_loopsafe._probes.events import EventChanged
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
@@ -51,7 +46,6 @@ from pytest_loopsafe._words.stacks import (
     Frame,
     Stack,
     describe_frames,
-    first_argument,
     is_library,
     stack_here,
     suspended_frames,
@@ -68,6 +62,10 @@ NOT_RESTARTED = Rule(
     "the loop of today: ask the task itself, and its loop.",
 )
 
+_SET_BACK = (
+    "Set it back in a `finally`, which also runs when the loop's end cancels the task, or keep a "
+    "status for each loop (in a WeakKeyDictionary keyed by the running loop)."
+)
 _MAX_CODES = 1_000
 _MAX_CANCELLED = 100
 
@@ -177,7 +175,7 @@ class LostBackground(Detector):
         starts = self._started(sighting.code, sighting.loop, chain)
         if sighting.code is not sighting.coroutine.cr_code:
             self._wrapped[sighting.coroutine] = sighting.code
-        bearer = _bearer(sighting.coroutine.cr_frame)
+        bearer = bearer_of(sighting.coroutine.cr_frame)
         if bearer is not None and len(starts.bearers) < _MAX_CODES:
             starts.bearers[id(bearer)] = starts.loop
         if sighting.last:
@@ -215,7 +213,7 @@ class LostBackground(Detector):
             coroutine = task.get_coro()
             frames, _ = suspended_frames(coroutine)
             code = self._code_of(task)
-            bearer = _bearer(frames[0] if frames else None)
+            bearer = bearer_of(frames[0] if frames else None)
             key = (id(code), id(bearer) if bearer is not None else 0)
             if key in noted or (key not in self._lost and len(self._lost) >= _MAX_CODES):
                 continue
@@ -232,6 +230,7 @@ class LostBackground(Detector):
                     weakref.ref(task),
                     weak(bearer),
                     around,
+                    starters_in(coroutine),
                 ),
             )
             for ref in around.inboxes:
@@ -276,7 +275,7 @@ class LostBackground(Detector):
     def _note(self, key: object, lost: Lost) -> None:
         """Keep it, the last of its kind, and follow from here on who had started it."""
         self._lost[key] = lost
-        for starter in lost.chain:
+        for starter in (*lost.chain, *lost.within):
             self._reruns.follow(starter.code, starter.bearer)
 
     def _code_of(self, task: Any) -> CodeType:
@@ -303,7 +302,12 @@ class LostBackground(Detector):
         if lost.calls_thing:
             again = self._things_timers.last_set_by(lost.code)
         later, verdict = self.loops.rerun_since(lost.loop), None
-        if again <= lost.loop.number:
+        if later is not None:
+            started = again > lost.loop.number and self._came_back(lost)
+            verdict = evidence.of_status(lost, started=started)
+        if verdict is not None:
+            pass
+        elif again <= lost.loop.number:
             verdict = self._handed_over(lost)
             if verdict is None and later is not None:
                 verdict = evidence.of(lost)
@@ -333,7 +337,9 @@ class LostBackground(Detector):
 
     def _not_restarted(self, lost: Lost, later: LoopInfo | None, verdict: Verdict) -> Observation:
         owner = verdict.owner
-        if verdict.handed is not None:
+        if verdict.barred is not None:
+            again = f"{owner} still says that it runs: {verdict.barred}() left early in {later}"
+        elif verdict.handed is not None:
             later = verdict.handed
             what = owner or "what it reads"
             again = f"{later} gave it work through {what}, which nobody has taken"
@@ -350,7 +356,7 @@ class LostBackground(Detector):
                 later,
                 lost.loop,
                 (Stack(title, lost.frames), *loop_births(lost.loop, later)),
-                NOT_RESTARTED.remedy,
+                NOT_RESTARTED.remedy if verdict.barred is None else _SET_BACK,
                 home_state="closed",
                 owner=owner,
             ),
@@ -364,16 +370,3 @@ _SETS_TIMERS = frozenset({"call_later", "call_at"})
 
 def _who(task: Any) -> str:
     return f"task {task.get_name()!r} of {name_coroutine(task)}"
-
-
-def _bearer(frame: Any) -> Any:
-    """The object that a coroutine's method belongs to; None where that is nobody's own."""
-    bearer = first_argument(frame) if frame is not None else None
-    return bearer if bearer is not None and _has_state(bearer) else None
-
-
-def _has_state(thing: Any) -> bool:
-    """Whether an object is somebody's own, so that who holds it stands for what it runs."""
-    return is_of_class_statement(type(thing)) and not issubclass(
-        type(thing), asyncio.AbstractEventLoop | weakref.ref
-    )

@@ -10,7 +10,9 @@ what counts in it is, the best first:
     innermost one which ran again that had the choice. What it looks at before it comes to the
     call, and bars the way now, stands for the dead work, if it is a flag (only asked, and written)
     or has to do with the work; an entry of a cache, which is read, stands for itself.
-3.  A global of the user's refers to the dead work itself.
+3.  The work itself had set a status that it did not come to set back, and the same code, called
+    again, leaves early for that.
+4.  A global of the user's refers to the dead work itself.
 
 Where only a function further out ran again, which had reasons of its own (``if first:``), it is not
 decidable: a warning, and nothing where the function that starts the task asks the kept one first
@@ -27,9 +29,9 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from pytest_loopsafe._graph import guards
-from pytest_loopsafe._graph.guards import Starter
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._graph.reliance import Surroundings, is_linked, takes_back
+from pytest_loopsafe._graph.starters import Starter
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo
@@ -54,6 +56,7 @@ class Lost:
         task: itself.
         bearer: the object that it worked for.
         around: what it had to do with.
+        within: the user's functions that were suspended in it, the innermost first.
         kind: ``pending``, ``cancelled`` by the code itself, a ``timer`` that sets itself again, or
             one that is to go off ``once``.
         calls_thing: whether it is a timer that calls what is not the user's code: `code` is then
@@ -68,16 +71,21 @@ class Lost:
     task: Ref = nowhere
     bearer: Ref = nowhere
     around: Surroundings = field(default_factory=Surroundings)
+    within: tuple[Starter, ...] = ()
     kind: str = "pending"
     calls_thing: bool = False
 
 
 class Verdict(NamedTuple):
-    """What it is worth, what still stands for the work, and the loop that handed it something."""
+    """What it is worth, what still stands for the work, and the loop that handed it something.
+
+    `barred` is the function of the work itself that was called again, and left early.
+    """
 
     severity: Severity
     owner: str | None = None
     handed: LoopInfo | None = None
+    barred: str | None = None
 
 
 class Evidence:
@@ -129,6 +137,31 @@ class Evidence:
         if is_barred:
             return Verdict(Severity.WARNING)
         return self._of_owners(lost, ran, skipped, owners)
+
+    def of_status(self, lost: Lost, *, started: bool) -> Verdict | None:
+        """Where what the work would have set back bars the way to those who call the same code.
+
+        Args:
+            lost: the work.
+            started: whether a later loop was given the like, for where nobody saw what ran again.
+        """
+        kept, statuses = self._kept, set[str]()
+        for starter in lost.within:
+            statuses |= guards.set_back_by(starter, _bearers(starter), kept)
+        for starter in lost.within if statuses else ():
+            last = self._reruns.last(starter.code, lost.loop.pass_key)
+            if not (started if last is None else last > lost.loop.number):
+                continue
+            bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+            for guard in guards.guards_of(starter, bearers, kept):
+                if guard.path in statuses:
+                    severity = Severity.ERROR if guard.is_certain else Severity.WARNING
+                    return Verdict(severity, guard.path, barred=starter.code.co_qualname)
+        return None
+
+    def _kept(self, thing: Any) -> str | None:
+        """How a global reaches an object, be it an entry among others."""
+        return self._graph.single_path(thing) or self._graph.path((thing,))
 
     def of_its_object(self, lost: Lost) -> Verdict | None:
         """Where the like was started for others: what keeps it from coming back for its object."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from pytest_loopsafe._graph.guards import Starter, starters
+from pytest_loopsafe._graph.starters import Starter, starters
 from pytest_loopsafe._rules.ls207_evidence import Lost
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.stacks import Frame, stack_here

@@ -24,7 +24,7 @@ from types import MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.guards import Starter, starters
+from pytest_loopsafe._graph.starters import Starter, starters
 from pytest_loopsafe._graph.variables import codes_with_variables
 from pytest_loopsafe._probes.births import BirthProbe, LoopBorn
 from pytest_loopsafe._probes.instrumentation import Sighting

@@ -24,8 +24,9 @@ from typing import Any
 
 from pytest_loopsafe._bytecode.places import changed_by, name_of
 from pytest_loopsafe._graph import guards
-from pytest_loopsafe._graph.guards import Guard, Starter
+from pytest_loopsafe._graph.guards import Guard
 from pytest_loopsafe._graph.kinds import entries_of, is_a
+from pytest_loopsafe._graph.starters import Starter
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pytest_loopsafe._graph.guards import starters
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.links import attributes
 from pytest_loopsafe._graph.reliance import is_work, unread
+from pytest_loopsafe._graph.starters import starters
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.primitives import QueueFilled, UseProbe

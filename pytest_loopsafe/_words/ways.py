@@ -224,7 +224,7 @@ def _where_suspended(link: object, depth: int = 0) -> Point | None:
 
 
 _MOST_DEEP = 5
-_MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
+GENERATOR_MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _STACKS = (contextlib.ExitStack, contextlib.AsyncExitStack)
 _PASS = (asyncio.Lock, asyncio.Semaphore, asyncio.BoundedSemaphore, asyncio.Condition)
 _UNKNOWN = Exit()
@@ -262,7 +262,7 @@ def _exit_of(manager: Any, depth: int) -> Exit:
         return _UNKNOWN
     if kind is contextlib.suppress:
         return Exit(suppresses=tuple(manager._exceptions))
-    if kind in _MANAGERS:
+    if kind in GENERATOR_MANAGERS:
         return Exit(generator=_where_suspended(manager.gen, depth + 1))
     if kind in _STACKS:
         pushed = tuple(callback for _, callback in tuple(manager._exit_callbacks))
