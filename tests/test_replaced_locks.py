@@ -1,7 +1,14 @@
 """LS208: a lock is replaced where another was seen in its place, still held or waited on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import collections
+import contextlib
+import contextvars
+import functools
+import itertools
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -204,3 +211,378 @@ def test_another_limit_for_later_calls_is_only_a_warning() -> None:
 
     report = pytest_loopsafe.run(body, loops=1)
     assert [(one.code, str(one.severity)) for one in report.findings] == [("LS208", "warning")]
+
+
+# -- made anew at every access ---------------------------------------------------------------------
+
+
+async def three(work: Callable[..., Awaitable[Any]], *given: Any) -> None:
+    await asyncio.gather(*(work(*given) for _ in range(3)))
+
+
+async def pause() -> None:
+    await asyncio.sleep(0.001)
+
+
+def limit() -> asyncio.Semaphore:
+    return asyncio.Semaphore(2)
+
+
+def bounded() -> asyncio.BoundedSemaphore:
+    return asyncio.BoundedSemaphore(2)
+
+
+async def awaited_limit() -> asyncio.Semaphore:
+    await pause()
+    return limit()
+
+
+class Limits:
+    """They all give a new one."""
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        return self._made()
+
+    @staticmethod
+    def _made() -> asyncio.Lock:
+        return asyncio.Lock()
+
+    @property
+    def condition(self) -> asyncio.Condition:
+        return asyncio.Condition()
+
+    def __getattr__(self, name: str) -> Any:
+        return asyncio.Lock()
+
+
+class Sized(asyncio.Semaphore):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+limits = Limits()
+cells: list[Any] = [None]
+local = threading.local()
+
+
+class Slotted:
+    __slots__ = ("__weakref__", "lock")
+
+    def renewed(self) -> asyncio.Lock:
+        self.lock = asyncio.Lock()
+        return self.lock
+
+
+slotted = Slotted()
+
+
+async def of_a_property() -> None:
+    async with limits.lock:
+        await pause()
+
+
+async def taken_and_given_back() -> None:
+    lock = limits.lock
+    await lock.acquire()
+    try:
+        await pause()
+    finally:
+        lock.release()
+
+
+async def of_a_property_a_condition() -> None:
+    async with limits.condition:
+        await pause()
+
+
+async def of_getattr() -> None:
+    async with limits.anything:
+        await pause()
+
+
+async def of_a_factory() -> None:
+    async with limit():
+        await pause()
+
+
+async def of_a_bounded_one() -> None:
+    async with bounded():
+        await pause()
+
+
+async def of_a_class_of_ones_own() -> None:
+    async with Sized():
+        await pause()
+
+
+async def of_a_coroutine() -> None:
+    slots = await awaited_limit()
+    async with slots:
+        await pause()
+
+
+async def in_place() -> None:
+    async with asyncio.Lock():
+        await pause()
+
+
+@contextlib.asynccontextmanager
+async def limited() -> AsyncIterator[None]:
+    async with asyncio.Semaphore(1):
+        yield
+
+
+async def of_a_context_manager() -> None:
+    async with limited():
+        await pause()
+
+
+async def of_setdefault_without_its_answer() -> None:
+    own = asyncio.Lock()
+    locks.setdefault("a", own)
+    async with own:
+        await pause()
+
+
+def _closure() -> Callable[[], asyncio.Lock]:
+    last = None
+
+    def renewed() -> asyncio.Lock:
+        nonlocal last
+        last = asyncio.Lock()
+        return last
+
+    return renewed
+
+
+renewed_cell = _closure()
+
+
+def renewed_attribute() -> asyncio.Lock:
+    setattr(box, "lock", asyncio.Lock())
+    return box.lock  # type: ignore[no-any-return]
+
+
+def renewed_entry() -> asyncio.Lock:
+    cells[0] = asyncio.Lock()
+    return cells[0]
+
+
+def renewed_of_thread() -> asyncio.Lock:
+    local.lock = asyncio.Lock()
+    return local.lock
+
+
+UNSHARED: tuple[Callable[[], Awaitable[None]], ...] = (
+    of_a_property,
+    taken_and_given_back,
+    of_a_property_a_condition,
+    of_getattr,
+    of_a_factory,
+    of_a_bounded_one,
+    of_a_class_of_ones_own,
+    of_a_coroutine,
+    in_place,
+    of_a_context_manager,
+    of_setdefault_without_its_answer,
+)
+RENEWED = (
+    renewed_cell,
+    renewed_attribute,
+    renewed_entry,
+    renewed_of_thread,
+    slotted.renewed,
+)
+
+
+@pytest.mark.parametrize("schedule", ["consecutive", "threads"])
+@pytest.mark.parametrize("work", UNSHARED, ids=lambda work: work.__name__)
+def test_one_that_is_made_at_every_access_is_found(
+    work: Callable[[], Awaitable[None]], schedule: str
+) -> None:
+    report = pytest_loopsafe.run(functools.partial(three, work), check=False, schedule=schedule)
+    assert {(one.code, str(one.severity)) for one in report.findings} == {("LS208", "error")}
+
+
+@pytest.mark.parametrize("renew", RENEWED, ids=lambda renew: renew.__qualname__)
+def test_one_that_is_put_in_the_place_of_another_is_found(
+    renew: Callable[[], asyncio.Lock],
+) -> None:
+    async def body() -> None:
+        await asyncio.gather(*(hold(renew()) for _ in range(3)))
+
+    report = pytest_loopsafe.run(body, check=False)
+    assert {(one.code, str(one.severity)) for one in report.findings} == {("LS208", "error")}
+
+
+def test_it_is_said_whose_property_it_is() -> None:
+    report = pytest_loopsafe.run(functools.partial(three, of_a_property), check=False)
+    assert {one.owner for one in report.findings} == {f"{__name__}.limits"}
+
+
+def test_one_in_a_variable_may_be_for_nothing() -> None:
+    async def work() -> None:
+        slots = asyncio.Semaphore(2)
+        async with slots:
+            await pause()
+
+    report = pytest_loopsafe.run(functools.partial(three, work))
+    assert {(one.code, str(one.severity)) for one in report.findings} == {("LS208", "warning")}
+
+
+def test_another_limit_for_each_is_a_warning() -> None:
+    numbers = itertools.count(1)
+
+    async def work() -> None:
+        async with asyncio.Semaphore(next(numbers)):
+            await pause()
+
+    report = pytest_loopsafe.run(functools.partial(three, work))
+    assert {(one.code, str(one.severity)) for one in report.findings} == {("LS208", "warning")}
+
+
+async def enter(lock: Any) -> None:
+    async with lock:
+        await pause()
+
+
+async def given(lock: Any = None) -> None:
+    lock = lock or asyncio.Lock()
+    await enter(lock)
+
+
+async def given_or_new(lock: Any = None) -> None:
+    if lock is None:
+        lock = asyncio.Lock()
+    async with lock:
+        await pause()
+
+
+async def given_in_place(lock: Any = None) -> None:
+    async with lock or asyncio.Lock():
+        await pause()
+
+
+def given_to_factory(lock: Any = None) -> Any:
+    if lock is not None:
+        return lock
+    return asyncio.Lock()
+
+
+async def given_further_in(lock: Any = None) -> None:
+    async with given_to_factory(lock):
+        await pause()
+
+
+async def handed_on() -> None:
+    await enter(asyncio.Lock())
+
+
+async def shared_now_and_then(beats: bool = False) -> None:
+    lock = asyncio.Lock()
+    if beats:
+        await asyncio.create_task(enter(lock))
+    async with lock:
+        await pause()
+
+
+async def again_and_again() -> None:
+    lock = asyncio.Lock()
+    for _ in range(2):
+        async with lock:
+            await pause()
+
+
+async def put_somewhere_later() -> None:
+    lock = asyncio.Lock()
+    async with lock:
+        await pause()
+    Box().lock = lock
+
+
+async def for_its_parts() -> None:
+    slots = asyncio.Semaphore(2)
+
+    async def part() -> None:
+        async with slots:
+            await pause()
+
+    await asyncio.gather(*(part() for _ in range(1)))
+
+
+async def in_the_context() -> None:
+    current.set(asyncio.Lock())
+    async with current.get():
+        await pause()
+
+
+async def in_an_object() -> None:
+    class Connection:
+        def __init__(self) -> None:
+            self.lock = asyncio.Lock()
+
+    connection = Connection()
+    async with connection.lock:
+        await pause()
+
+
+weakly: weakref.WeakValueDictionary[object, asyncio.Lock] = weakref.WeakValueDictionary()
+current: contextvars.ContextVar[asyncio.Lock] = contextvars.ContextVar("current")
+
+
+async def under_a_weak_key() -> None:
+    key = object()
+    lock = weakly.get(key)
+    if lock is None:
+        lock = weakly[key] = asyncio.Lock()
+    async with lock:
+        await pause()
+
+
+async def of_a_defaultdict() -> None:
+    own, key = collections.defaultdict[object, asyncio.Lock](asyncio.Lock), object()
+    lock = own[key]
+    own.clear()
+    async with lock:
+        await pause()
+
+
+async def one_within_the_other(depth: int = 2) -> None:
+    async with asyncio.Lock():
+        await (one_within_the_other(depth - 1) if depth else pause())
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        given,
+        given_or_new,
+        given_in_place,
+        given_further_in,
+        handed_on,
+        shared_now_and_then,
+        again_and_again,
+        put_somewhere_later,
+        for_its_parts,
+        in_the_context,
+        in_an_object,
+        under_a_weak_key,
+        of_a_defaultdict,
+    ],
+)
+@pytest.mark.parametrize("schedule", ["consecutive", "threads", "persistent"])
+def test_one_that_others_may_share_is_none(
+    work: Callable[[], Awaitable[None]], schedule: str
+) -> None:
+    report = pytest_loopsafe.run(functools.partial(three, work), schedule=schedule)
+    assert report.findings == ()
+
+
+def test_one_task_is_not_kept_apart_from_itself() -> None:
+    assert pytest_loopsafe.run(one_within_the_other).findings == ()
+
+
+def test_two_loops_have_one_each() -> None:
+    report = pytest_loopsafe.run(in_place, schedule="concurrent")
+    assert report.findings == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from types import (
     CoroutineType,
     FrameType,
     GeneratorType,
-    MethodType,
 )
 from typing import Any, cast
 
@@ -24,7 +22,7 @@ from pytest_loopsafe._words.stacks import (
     is_own,
     suspended_chain,
 )
-from pytest_loopsafe._words.ways import GENERATOR_MANAGERS
+from pytest_loopsafe._words.ways import entered_generators
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _MAX_STARTERS = 8
@@ -95,8 +93,7 @@ def starters_in(coroutine: Any) -> tuple[Starter, ...]:
     """
     found: list[Starter] = []
     for link in suspended_chain(coroutine):
-        entered = [_generator_of(one) for one in gc.get_referents(link)] if _frame_of(link) else []
-        for frame in map(_frame_of, (link, *entered)):
+        for frame in map(_frame_of, (link, *entered_generators(link))):
             if frame is not None and not is_library(frame.f_code.co_filename):
                 found.append(_starter(frame))
     return tuple(found[: -_MAX_STARTERS - 1 : -1])
@@ -108,13 +105,6 @@ def _frame_of(link: Any) -> FrameType | None:
         if frame is not None:
             return cast(FrameType, frame)
     return None
-
-
-def _generator_of(on_the_stack: Any) -> Any:
-    """Of what is called when a ``with`` block is left: the generator that does it."""
-    is_bound = type(on_the_stack) is MethodType
-    manager = on_the_stack.__self__ if is_bound else on_the_stack  # from 3.14 on itself
-    return vars(manager).get("gen") if type(manager) in GENERATOR_MANAGERS else None
 
 
 _SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)

@@ -17,7 +17,13 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import stored_by
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    first_argument,
+    is_library,
+    is_method,
+    stack_here,
+)
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _FUNCTIONS = 4
@@ -66,13 +72,29 @@ def _namespaces(bearer: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
+class Maker:
+    """A function of the user's that was running when a gate was made, and where it was.
+
+    `bearer` is the object whose method it is.
+    """
+
+    code: CodeType
+    offset: int
+    bearer: Ref = nowhere
+
+
+@dataclass(frozen=True)
 class GateMade(Sighting):
-    """The user's code has made a gate, and may put it into one of these places."""
+    """The user's code has made a gate, and may put it into one of these places.
+
+    `makers` are the functions that were running then, the innermost first.
+    """
 
     gate: Any
     permits: int | None
     places: tuple[Place, ...]
     frames: tuple[Frame, ...]
+    makers: tuple[Maker, ...]
 
 
 class GateProbe:
@@ -89,31 +111,36 @@ class GateProbe:
                 known = stored[id(code)] = code, stored_by(code)
             return known[1]
 
-        def places(frame: FrameType | None) -> Iterator[Place]:
-            seen = 0
-            while frame is not None and seen < _FUNCTIONS:
+        def look_around(frame: FrameType | None) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
+            places: list[Place] = []
+            makers: list[Maker] = []
+            while frame is not None and len(makers) < _FUNCTIONS:
                 code = frame.f_code
                 if not is_library(code.co_filename):
-                    seen += 1
                     names, bearer = stored_in(code), nowhere
-                    if any(is_attribute for _, is_attribute in names):
+                    if is_method(code) or any(is_attribute for _, is_attribute in names):
                         bearer = weak(first_argument(frame))
                     for name, is_attribute in names:
                         if not is_attribute:
-                            yield Place(name, frame.f_globals)
+                            places.append(Place(name, frame.f_globals))
                         elif bearer is not nowhere:
-                            yield Place(name, bearer=bearer)
+                            places.append(Place(name, bearer=bearer))
+                    makers.append(Maker(code, frame.f_lasti, bearer))
                 frame = frame.f_back
+            return tuple(places), tuple(makers)
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
                 original(self, *args, **kwargs)
-                frame = sys._getframe(1)
-                if is_library(frame.f_code.co_filename):
-                    return
-                found = tuple(places(frame))
-                if found:
-                    emit(GateMade(self, _cpython.permits_of(self), found, stack_here()))
+                frame: FrameType | None = sys._getframe(1)
+                while frame is not None and frame.f_code.co_name == "__init__":
+                    if first_argument(frame) is not self:  # else it is of a class made of this
+                        break
+                    frame = frame.f_back
+                if frame is not None and not is_library(frame.f_code.co_filename):
+                    places, makers = look_around(frame)
+                    permits = _cpython.permits_of(self)
+                    emit(GateMade(self, permits, places, stack_here(), makers))
 
             return __init__
 

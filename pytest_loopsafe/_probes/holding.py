@@ -8,10 +8,11 @@ gives it back, or when the loop ends and takes the holder with it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import weakref
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -27,6 +28,8 @@ from pytest_loopsafe._probes.uses import (
     Uses,
 )
 from pytest_loopsafe._words.answers import Place
+from pytest_loopsafe._words.stacks import is_own, suspended_chain
+from pytest_loopsafe._words.ways import entered_generators
 from pytest_loopsafe._words.weak import nowhere
 
 
@@ -83,7 +86,10 @@ class Gate(Record):
             return  # it was called, and not awaited yet; or given back where nobody could see it
         self.held, self.quiet = True, False
         if self.asked or self.plainly:
-            self.table.tell(self, primitive, holder=task, taken=self.taken)
+            del primitive  # it would be counted
+            alone = task is not None and is_all_of(task, self.primitive, self.face)
+            primitive = self.primitive()
+            self.table.tell(self, primitive, holder=task, taken=self.taken, alone=alone)
 
 
 class Gates(Uses):
@@ -156,13 +162,47 @@ class Gates(Uses):
         waits: bool = False,
         holder: Any = None,
         taken: Place | None = None,
+        alone: bool = False,
     ) -> None:
         """Tell that it could have been found taken."""
         gate.settled = gate.plainly = gate.plainly or waits
         asked = () if gate.plainly else tuple(gate.asked.values())
         loop = gate.loop()
         if loop is not None:
-            self.emit(CouldWait(gate.face() or primitive, loop, waits, holder, taken, asked))
+            face = gate.face() or primitive
+            self.emit(CouldWait(face, loop, waits, holder, taken, asked, alone))
+
+
+def is_all_of(task: Any, lock: Any, face: Any) -> bool:
+    """Whether only the functions of one suspended task refer to a lock, or the condition around it.
+
+    Then nobody else can ever come to it. A variable that a closure shares is somebody else's, and
+    so is what a weak dictionary or set has. Given by references: nobody may hold it for us.
+    """
+    thing = face() if face is not nowhere else lock()
+    met = 0
+    for link in suspended_chain(task.get_coro()):
+        for within in (link, *entered_generators(link)):
+            for one in gc.get_referents(within):
+                met += one is thing or (type(one) is MethodType and one.__self__ is thing)
+    if sys.getrefcount(thing) - _OURS > met:
+        return False
+    return all(type(one) is weakref.ref and _is_ours(one) for one in weakref.getweakrefs(thing))
+
+
+def _is_ours(ref: weakref.ref[Any]) -> bool:
+    callback = ref.__callback__
+    return callback is None or (
+        type(callback) is FunctionType and is_own(callback.__code__.co_filename)
+    )
+
+
+def _reference_of_a_variable() -> int:
+    thing = object()
+    return sys.getrefcount(thing)
+
+
+_OURS = _reference_of_a_variable()
 
 
 def hook(patches: Patches, gates: Gates) -> None:

@@ -43,6 +43,7 @@ class CouldWait(Sighting):
         taken: where it took it.
         asked: not empty, if each use so far had asked first. Whether the code listened to what it
             was told is to be judged at rest.
+        alone: whether nobody but the functions of the holder refers to it.
     """
 
     primitive: Any
@@ -51,6 +52,7 @@ class CouldWait(Sighting):
     holder: Any = None
     taken: Place | None = None
     asked: tuple[Asked, ...] = ()
+    alone: bool = False
 
 
 _MAX_PLACES = 50

@@ -223,6 +223,19 @@ def _where_suspended(link: object, depth: int = 0) -> Point | None:
     return None
 
 
+def entered_generators(link: object) -> list[Any]:
+    """The generators whose ``with`` block a suspended coroutine is in, the outermost first.
+
+    What is called when such a block is left is on the coroutine's stack.
+    """
+    found = []
+    for one in gc.get_referents(link):
+        manager = one.__self__ if type(one) is MethodType else one  # from 3.14 on itself
+        if type(manager) in GENERATOR_MANAGERS:
+            found.append(vars(manager).get("gen"))
+    return found
+
+
 _MOST_DEEP = 5
 GENERATOR_MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 _STACKS = (contextlib.ExitStack, contextlib.AsyncExitStack)
