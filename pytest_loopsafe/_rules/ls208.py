@@ -26,9 +26,10 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.results import fate_of
-from pytest_loopsafe._probes.gates import GateMade, GateProbe, Maker, Place
+from pytest_loopsafe._probes.gates import GateMade, GateProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
+from pytest_loopsafe._probes.slots import Maker, Place
 from pytest_loopsafe._probes.uses import CouldWait, PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector, PassEnded
 from pytest_loopsafe._rules.uses import ByPrimitive

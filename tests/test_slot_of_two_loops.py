@@ -1,0 +1,218 @@
+"""LS205: two loops that live at the same time take one slot from each other, turn by turn."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+import pytest_loopsafe
+
+Body = Callable[[], Awaitable[Any]]
+
+
+def in_turn(body: Body, rounds: int = 2) -> Callable[[], None]:
+    """Two threads with a loop each, of which one waits while the other is at it."""
+
+    def call() -> None:
+        turn, now, errors = threading.Condition(), [0], list[BaseException]()
+
+        async def main(own: int) -> None:
+            for _ in range(rounds):
+                with turn:
+                    turn.wait_for(lambda: now[0] % 2 == own)
+                try:
+                    await body()
+                finally:
+                    with turn:
+                        now[0] += 1
+                        turn.notify_all()
+
+        def run(own: int) -> None:
+            try:
+                asyncio.run(main(own))
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, args=(own,)) for own in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+
+    return call
+
+
+class Client:
+    """One of nobody's: it has a lock, so it belongs to a loop."""
+
+    def __init__(self) -> None:
+        self.home = asyncio.get_running_loop()
+        self.lock = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        async with self.lock:
+            await asyncio.sleep(0)
+
+
+client: Any = None
+home: Any = None
+lock: Any = None
+latest: Any = None
+state: dict[str, Any] = {}
+per_loop: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+per_thread = threading.local()
+guard = threading.Lock()
+
+
+class Keeper:
+    client: Any = None
+
+    @classmethod
+    async def of_class(cls) -> None:
+        if cls.client is None or cls.client.home is not asyncio.get_running_loop():
+            if cls.client is not None:
+                await asyncio.sleep(0)
+            cls.client = Client()
+
+    async def of_instance(self) -> None:
+        if self.client is None or self.client.home is not asyncio.get_running_loop():
+            self.client = Client()
+
+
+keeper = Keeper()
+
+
+@pytest.fixture(autouse=True)
+def _begin_anew() -> Iterator[None]:
+    global client, home, lock, latest
+    yield
+    client = home = lock = latest = Keeper.client = None
+    vars(keeper).clear()
+    state.clear()
+
+
+async def of_module() -> None:
+    global client
+    if client is None or client.home is not asyncio.get_running_loop():
+        client = Client()
+
+
+async def of_library() -> None:
+    global client, home
+    if home is not asyncio.get_running_loop():
+        client, home = redis.asyncio.Redis(), asyncio.get_running_loop()
+
+
+async def a_lock() -> None:
+    global lock, home
+    if home is not asyncio.get_running_loop():
+        lock, home = asyncio.Lock(), asyncio.get_running_loop()
+    async with lock:
+        await asyncio.sleep(0)
+
+
+async def an_entry() -> None:
+    if state.get("home") is not asyncio.get_running_loop():
+        state["client"], state["home"] = Client(), asyncio.get_running_loop()
+
+
+async def under_a_lock() -> None:
+    with guard:
+        await of_module()
+
+
+@pytest.mark.parametrize("rounds", [2, 5])
+@pytest.mark.parametrize(
+    ("body", "owner"),
+    [
+        (of_module, "client"),
+        (of_library, "client"),
+        (a_lock, "lock"),
+        (an_entry, "state"),
+        (under_a_lock, "client"),
+        (Keeper.of_class, "Keeper.client"),
+        (keeper.of_instance, "keeper.client"),
+    ],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_it_goes_to_and_fro(body: Body, owner: str, rounds: int) -> None:
+    report = pytest_loopsafe.run(in_turn(body, rounds), loops=2)
+    found = [one for one in report.findings if "from each other" in one.message]
+    assert [(one.code, str(one.severity), one.owner) for one in found] == [
+        ("LS205", "warning", f"{__name__}.{owner}")
+    ]
+
+
+async def one_for_each_loop() -> None:
+    loop = asyncio.get_running_loop()
+    if loop not in per_loop:
+        per_loop[loop] = object()
+        state[str(id(loop))] = Client()
+
+
+async def one_for_each_thread() -> None:
+    known = getattr(per_thread, "client", None)
+    if known is None or known.home is not asyncio.get_running_loop():
+        per_thread.client = Client()
+
+
+async def one_for_each_call() -> None:
+    own = Client()
+    await own.aclose()
+
+
+async def the_latest_is_remembered() -> None:
+    global latest
+    latest = Client()
+    await latest.aclose()
+
+
+async def taken_away_again() -> None:
+    global client
+    with guard:
+        if client is None:
+            client = Client()
+        await client.aclose()
+        client = None
+
+
+async def counted_and_logged() -> None:
+    global latest
+    if latest is None or latest:
+        own = Client()
+        latest = f"{own.home}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        one_for_each_loop,
+        one_for_each_thread,
+        one_for_each_call,
+        the_latest_is_remembered,
+        taken_away_again,
+        counted_and_logged,
+    ],
+)
+def test_nobody_takes_anything_away(body: Body) -> None:
+    report = pytest_loopsafe.run(in_turn(body, rounds=3), loops=2)
+    assert [one.message for one in report.findings if one.code == "LS205"] == []
+
+
+def test_each_came_once() -> None:
+    """The second loop took the slot, and the first never came again."""
+    report = pytest_loopsafe.run(in_turn(of_module, rounds=1), loops=2)
+    assert report.findings == ()
+
+
+def test_loops_that_follow_one_another() -> None:
+    def three() -> None:
+        for _ in range(3):
+            asyncio.run(of_module())
+
+    assert [one.code for one in pytest_loopsafe.run(three).findings] == []
