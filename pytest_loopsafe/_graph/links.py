@@ -30,7 +30,7 @@ from types import (
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._graph.kinds import is_a, is_plain_local
 from pytest_loopsafe._words.stacks import local_variables
 
 LRU_CACHE: type[Any] = type(functools.lru_cache(maxsize=1)(lambda: None))
@@ -109,7 +109,10 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 def own_dict(thing: Any) -> dict[str, Any] | None:
     """The object's ``__dict__`` itself, past any ``__getattribute__``; None where it has none."""
-    read = threading.local if is_a(thing, threading.local) else object
+    is_local = is_a(thing, threading.local)
+    if is_local and not is_plain_local(type(thing)):
+        return None  # its constructor runs for each thread that asks
+    read = threading.local if is_local else object
     try:
         dictionary = read.__getattribute__(thing, "__dict__")
     except (AttributeError, TypeError):
@@ -152,6 +155,8 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
         yield from _of_suspended(parent)
     elif is_a(parent, asyncio.Future):
         yield from _cpython.future_parts(parent)
+    elif is_a(parent, threading.local):
+        yield from _of_threads(parent)
     elif is_a(parent, staticmethod | classmethod):
         yield parent.__func__, ".__func__"
     elif is_a(parent, type):
@@ -203,6 +208,19 @@ def _of_cache(cache: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
 def _arguments(key: Any, name_loop: NameLoop) -> str:
     parts = tuple(key) if is_a(key, tuple | list) else (key,)
     return ", ".join(key_text(one, name_loop) for one in parts)
+
+
+def _of_threads(local: threading.local) -> Iterator[tuple[Any, str]]:
+    """What each thread has put into a ``threading.local``, by the name it has there.
+
+    It lists the threads' dictionaries under what stands for the thread.
+    """
+    for listed in gc.get_referents(local):
+        if type(listed) is dict and all(type(names) is dict for names in listed.values()):
+            yield listed, ""
+            for names in listed.copy().values():
+                yield names, ""
+                yield from ((value, f".{name}") for name, value in names.copy().items())
 
 
 def _of_suspended(suspended: Any) -> Iterator[tuple[Any, str]]:
