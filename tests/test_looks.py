@@ -165,7 +165,7 @@ SHAPES: dict[Callable[[], Any], list[tuple[Any, ...]]] = {
     member_of_constants: [(STATE, "among", ("up", "running"), True)],
     entry: [(TABLE, "=", None, False)],
     walrus: [(TABLE, "=", None, False)],
-    how_many: [(TABLE, "compare", UNKNOWN, True)],
+    how_many: [(TABLE, "len>", 1, True)],
     by_name: [(Place("global", "by_name", ("up",)), "truth", UNKNOWN, True)],
     lookup: [(TABLE, "in", "x", True)],
     lookup_and_return: [(TABLE, "in", "x", True)],
