@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._words import descriptors
 
 try:
     import uvloop
@@ -230,3 +232,15 @@ def test_who_runs_the_servers_loop_meanwhile_is_answered() -> None:
 
     report = pytest_loopsafe.run(body, loops=2, check=False)
     assert not report.findings, str(report)
+
+
+def test_a_look_at_what_is_no_socket_leaves_nothing_open() -> None:
+    ends = os.pipe()
+    try:
+        before = descriptors.numbers()
+        assert [descriptors.peer_of(one) for one in ends] == [None, None]
+        assert [descriptors.listens_at(one) for one in ends] == [None, None]
+        assert descriptors.numbers() == before
+    finally:
+        for one in ends:
+            os.close(one)

@@ -57,7 +57,12 @@ def numbers() -> tuple[int, ...]:
 
 @contextmanager
 def _copy(number: int) -> Iterator[Any]:
-    sock = c_socket(fileno=os.dup(number))
+    copy = os.dup(number)
+    try:
+        sock = c_socket(fileno=copy)
+    except OSError:  # no socket
+        os.close(copy)
+        raise
     try:
         yield sock
     finally:
