@@ -40,10 +40,16 @@ class Holder:
 
 @pytest.fixture
 def holder() -> Iterator[Holder]:
+    before = set(threading.enumerate())
     yield Holder()
-    for one in gc.get_objects():
-        if type(one) is Background and not one.loop.is_closed():
-            one.stop()
+    loops = [one for one in gc.get_objects() if isinstance(one, asyncio.BaseEventLoop)]
+    running = [loop for loop in loops if loop.is_running()]
+    for loop in running:
+        loop.call_soon_threadsafe(loop.stop)
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    for loop in running:
+        loop.close()
 
 
 def unguarded(holder: Holder) -> None:
