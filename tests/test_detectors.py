@@ -11,6 +11,7 @@ from typing import Any
 
 import cases
 import pytest
+from other_loops import debug_loop, eager_loop, python_task_loop, uv_loop
 
 import pytest_loopsafe
 from pytest_loopsafe import _rules as detectors
@@ -578,30 +579,6 @@ def test_nor_under_uvloop(make: Callable[[], Body]) -> None:
 
 UNDER_OTHER_LOOPS = ("await a future", "swallowed", "lock, contended", "lock, nobody waits",
                      "call_soon on a closed loop", "asyncio.wait", "hang")  # fmt: skip
-
-
-def eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)
-    return loop
-
-
-def debug_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_debug(True)
-    return loop
-
-
-def python_task_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(
-        lambda loop, coro, **options: asyncio.tasks._PyTask(coro, loop=loop, **options)
-    )
-    return loop
-
-
-def uv_loop() -> asyncio.AbstractEventLoop:
-    return pytest.importorskip("uvloop").new_event_loop()
 
 
 @pytest.mark.parametrize("factory", [eager_loop, debug_loop, python_task_loop, uv_loop])
