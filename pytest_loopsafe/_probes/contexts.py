@@ -20,15 +20,16 @@ import contextlib
 import dis
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
+from types import AsyncGeneratorType, FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._words.answers import Place, places
 from pytest_loopsafe._words.texts import type_name
+from pytest_loopsafe._words.ways import GENERATOR_MANAGERS
 
 _DEPTH = 12
 """So many frames outwards are kept of where a context was entered."""
@@ -64,15 +65,6 @@ class ContextLeft(Sighting):
     coroutine: Any
 
 
-@contextlib.asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield
-
-
-_GENERATOR: Any = type(_nothing())
-"""What a function under ``@asynccontextmanager`` gives."""
-
-
 class _Stack:
     """What is known of one exit stack: whether a frame leaves it, and what was entered into it."""
 
@@ -103,7 +95,7 @@ class _Hooks:
     def install(self) -> None:
         replace, stack = self._patches.replace, contextlib.AsyncExitStack
         self._patches.when_armed(self._open.clear)
-        for kind in (_GENERATOR, asyncio.TaskGroup):
+        for kind in (_OF_GENERATOR, asyncio.TaskGroup):
             self._hook(kind)
         self._patches.when_imported("anyio._backends._asyncio", "TaskGroup", self._hook)
         replace(stack, "__aenter__", self._build_stack_entered)
@@ -212,14 +204,14 @@ def _entered(context: Any, coroutine: Any, frame: FrameType, what: str) -> Conte
 
 
 _OF_STACKS = vars(contextlib)
+_, _OF_GENERATOR = GENERATOR_MANAGERS
 
 
 def _name(context: Any) -> str:
-    if type(context) is _GENERATOR:
+    if type(context) is _OF_GENERATOR:
         generator = vars(context).get("gen")
-        name = getattr(generator, "__qualname__", None) if generator is not None else None
-        if type(name) is str:
-            return f"{name.rpartition('<locals>.')[2]}()"
+        if type(generator) is AsyncGeneratorType:
+            return f"{generator.__qualname__.rpartition('<locals>.')[2]}()"
     return type_name(context)
 
 
