@@ -33,6 +33,7 @@ class Holder:
 
     def __init__(self) -> None:
         self.background: Background | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.all: list[Background] = []
         self.lock = threading.Lock()
         self.both = threading.Barrier(2)
@@ -141,3 +142,24 @@ def test_one_that_was_replaced_after_it_had_been_stopped(holder: Holder) -> None
         under_a_lock(holder)
 
     assert found(body) == []
+
+
+def test_a_loop_that_nobody_holds_and_nobody_runs(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was left open, and that is all (LS304): a library may still have it."""
+    kept: list[Any] = []
+    monkeypatch.setattr(threading, "_kept_by_a_library", kept, raising=False)
+
+    def first_use(holder: Holder) -> None:
+        if holder.loop is None:
+            holder.both.wait()
+            holder.loop = asyncio.new_event_loop()
+            threading._kept_by_a_library.append(holder.loop)  # type: ignore[attr-defined]
+
+    del kept
+    body = in_two_threads(first_use, holder)
+    report = pytest_loopsafe.run(lambda: holder.loop or body())
+    for loop in threading._kept_by_a_library:  # type: ignore[attr-defined]
+        loop.close()
+    assert {one.code for one in report.findings} <= {"LS304"}

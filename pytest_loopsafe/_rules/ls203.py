@@ -6,7 +6,7 @@ Both tasks found the old one stale before either had replaced it.
 
 Loops that live in threads of their own are made for a slot too. Two threads made one each by the
 same line of a function that looks at the slot first; one loop is held there, and the other by
-nobody, open: its thread runs on, and nobody can stop it or hand it work.
+nobody: its thread runs on, and nobody can stop it or hand it work.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class LoopRace(Detector):
             owner = next((two for two in owners if two.own and not two.hidden), None)
             if owner is not None:
                 held.append((one, owner.path))
-            elif loop is not None:
-                lost.append(one)
+            elif loop is not None and loop.is_running():
+                lost.append(one)  # else it was left open (LS304)
         if len(held) != 1:
             return  # each is held, they are several on purpose; or none is
         [(winner, place)] = held
