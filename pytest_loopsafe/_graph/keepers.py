@@ -90,6 +90,16 @@ def is_kept(ref: Callable[[], Any]) -> bool:
     return False
 
 
+def is_held_until_done(task: Any) -> bool:
+    """Whether a container has a task until its own callback takes it out of there.
+
+    That is what asyncio's documentation says to do with a task that nobody awaits. Who has such a
+    container may look at it, and wait until it is empty.
+    """
+    holders = (one for one in _emptied_by(task) if type(one) in _CONTAINERS)
+    return any(part is task for one in holders for part in gc.get_referents(one))
+
+
 def _ends_at_machinery(holder: Any, thing: Any) -> bool:
     """Whether a holder is what makes the task go on, the loop's, or a library's for all tasks."""
     if _cpython.goes_on_by(holder) is thing and issubclass(type(thing), asyncio.Future):

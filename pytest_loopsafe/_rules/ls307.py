@@ -15,7 +15,8 @@ A task that a run started
     was not done when its run ended. That alone says nothing, a kept loop may have its consumers.
     Evidence: nobody keeps the task when the next run begins; while it is undone a later run starts
     another of the same code; and it ends by itself in a run of the same code as its own, or not at
-    all. Nobody ever waits for it or cancels it.
+    all. Nobody ever waits for it or cancels it. A warning where a container has it until it is
+    done: whoever has that may wait until it is empty.
 
 A run of library code is none: ``asyncio.sleep()`` to let tasks end, a test framework's own. Nor is
 one within a loop that runs.
@@ -32,7 +33,7 @@ from types import CodeType, CoroutineType
 from typing import Any, Self
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.keepers import is_kept
+from pytest_loopsafe._graph.keepers import is_held_until_done, is_kept
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding, LoopRan, LoopRested
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted, inner_code
@@ -101,10 +102,16 @@ class _Left:
         self.frames = describe_frames(suspended_frames(task.get_coro())[0])
         self.waits_for = weak(_cpython.awaited_by(task))
         self.followed = False
+        self.held_until_done = is_held_until_done(task)
         self.ended = False  # by itself, in the run of some code of the user's
         self.dealt_with = False
         self.again: tuple[Frame, ...] = ()
         self.went_on = False
+
+    @property
+    def severity(self) -> Severity:
+        """A warning where whoever has the container of such tasks may yet wait for its end."""
+        return Severity.WARNING if self.held_until_done else Severity.ERROR
 
     def finish(self, task: Any) -> None:
         """It is done: by itself, or because somebody has cancelled it or waits for it."""
@@ -233,7 +240,7 @@ class WorkOutlivesRun(Detector):
                 continue
             told = left.went_on if left.is_main else left.ended and left.again
             if told and run.repeats(left.run):
-                yield self._found(left, loop, Severity.ERROR)
+                yield self._found(left, loop, left.severity)
             elif not left.ended:
                 goes_on.append(left)
         if goes_on or now:
@@ -266,7 +273,7 @@ class WorkOutlivesRun(Detector):
                 if left.is_main:
                     yield self._found(left, loop, Severity.WARNING)
                 elif left.again:
-                    yield self._found(left, loop, Severity.ERROR)
+                    yield self._found(left, loop, left.severity)
 
     def _found(
         self, left: _Left, loop: asyncio.AbstractEventLoop, severity: Severity
@@ -275,7 +282,7 @@ class WorkOutlivesRun(Detector):
             what = "was left undone when its run was interrupted"
             other = "that ran the same code again" if severity is Severity.ERROR else "after it"
         else:
-            what = "was still undone when its run ended, nobody keeps it"
+            what = "was still undone when its run ended, nobody awaits it"
             other = "that started another of the same code"
         stacks = [Stack("it was here when its run ended", left.frames)]
         if left.again:
