@@ -72,6 +72,15 @@ async def set_after_asking(configured: asyncio.Event) -> None:
     await asyncio.gather(ensure(), ensure())
 
 
+async def set_by_the_last_of_many_who_asked(configured: asyncio.Event) -> None:
+    async def ask(*, last: bool) -> None:
+        configured.is_set()
+        if last:
+            configured.set()
+
+    await asyncio.gather(*(ask(last=number == 99) for number in range(100)))
+
+
 async def set_again_before_anybody_asks(ready: asyncio.Event) -> None:
     ready.set()
 
@@ -115,6 +124,7 @@ def test_what_an_earlier_loop_announced(body: Body, schedule: str) -> None:
     [
         set_once_for_good,
         set_after_asking,
+        set_by_the_last_of_many_who_asked,
         set_again_before_anybody_asks,
         cleared_where_the_loop_begins,
         cleared_if_it_is_set,
@@ -141,5 +151,17 @@ def test_sync_code_that_sets_it_between_two_loops() -> None:
         event.set()
         asyncio.run(stopped_at_the_end(event))
         event.clear()
+
+    assert pytest_loopsafe.run(run, check=False).findings == ()
+
+
+def test_sync_code_that_sets_anew_what_a_loop_had_set() -> None:
+    event = asyncio.Event()
+
+    def run() -> None:
+        if event.is_set():
+            event.clear()
+            event.set()
+        asyncio.run(stopped_at_the_end(event))
 
     assert pytest_loopsafe.run(run, check=False).findings == ()

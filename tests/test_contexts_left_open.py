@@ -112,7 +112,9 @@ async def enters_a_task_group_of_anyio(app: App) -> None:
     ],
 )
 def test_entered_and_never_left(body: Any, schedule: str, app: App) -> None:
-    [(_, severity, owner)] = of_contexts(run(body, app, schedule=schedule))
+    report = run(body, app, schedule=schedule)
+    [(_, severity, owner)] = of_contexts(report)
+    assert [one.count for one in report.findings if one.code == "LS308"] == [1]
     assert severity is Severity.WARNING
     assert owner is not None
     assert owner.endswith((".context", ".stack"))
@@ -189,9 +191,10 @@ async def by_hand_and_back(app: App) -> None:
 async def of_sync_contexts(app: App) -> None:
     """Nothing in it is bound to a loop."""
     if app.stack is None:
-        app.stack = contextlib.AsyncExitStack()
-        app.stack.enter_context(contextlib.nullcontext())
-        app.stack.callback(int)
+        stack = contextlib.AsyncExitStack()
+        stack.enter_context(contextlib.nullcontext())
+        stack.callback(int)
+        app.stack = stack.pop_all()
     else:
         await app.stack.aclose()
 
@@ -206,8 +209,16 @@ async def under_a_decorator() -> None:
     await asyncio.sleep(0)
 
 
+async def handed_on_with_nothing_async(app: App) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(int)
+        handed_on = stack.pop_all()
+    if app.stack is None:
+        app.stack = handed_on
+
+
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled", "threads", "persistent"])
-@pytest.mark.parametrize("body", [by_hand_and_back, of_sync_contexts])
+@pytest.mark.parametrize("body", [by_hand_and_back, of_sync_contexts, handed_on_with_nothing_async])
 def test_what_is_left_where_it_was_entered(body: Any, schedule: str, app: App) -> None:
     assert run(body, app, schedule=schedule).findings == ()
 
@@ -226,6 +237,80 @@ def test_entered_and_left_by_one_kept_loop(app: App) -> None:
             app.context = None
 
     assert run(body).findings == ()
+
+
+def test_one_for_each_loop_in_a_mapping() -> None:
+    """It is closed with its loop, and that is how it is meant."""
+    contexts: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in contexts:
+            contexts[loop] = lifespan()
+            await contexts[loop].__aenter__()
+
+    assert of_contexts(run(body)) == []
+
+
+async def in_a_stack() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(Session())
+        await asyncio.sleep(60)
+
+
+async def in_what_follows_a_stack_handed_on() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(Session())
+        await stack.pop_all().aclose()
+        await stack.enter_async_context(Session())
+        await asyncio.sleep(60)
+
+
+async def in_a_group() -> None:
+    async with asyncio.TaskGroup():
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("stand", [in_a_stack, in_what_follows_a_stack_handed_on, in_a_group])
+def test_in_a_task_that_stands_for_ever(stand: Callable[[], Any]) -> None:
+    """``async with`` would leave it, if anything ran the task again: that is LS301's."""
+    kept: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        kept.append(asyncio.create_task(stand()))
+        await asyncio.sleep(0.001)
+
+    def body() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(start())
+        loop.close()
+
+    assert {one.code for one in run(body, loops=1).findings} == {"LS301"}
+    with contextlib.suppress(BaseException):  # a TaskGroup cannot be left without its loop
+        kept[0].get_coro().close()  # type: ignore[union-attr]
+
+
+def test_in_an_audit_it_is_told_of_the_test_that_left_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import asyncio
+        import contextlib
+
+        class App:
+            stack = contextlib.AsyncExitStack()
+
+        @contextlib.asynccontextmanager
+        async def lifespan():
+            yield
+
+        def test_leaves_it():
+            asyncio.run(App.stack.enter_async_context(lifespan()))
+
+        def test_does_something_else():
+            asyncio.run(asyncio.sleep(0))
+    """)
+    result = pytester.runpytest("--loopsafe", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*LS308*1 warning in 1 test*"])
 
 
 def test_a_loop_that_goes_on(app: App) -> None:

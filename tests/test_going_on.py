@@ -1,9 +1,12 @@
 """LS103: who goes on posting to a dead loop while later ones do its work is not prepared."""
 
 import asyncio
+import functools
+import itertools
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -164,6 +167,69 @@ def test_to_all_that_ever_listened(schedule: str) -> None:
 
     assert codes(over_loops(body, schedule, 5)) == set()
     assert len(heard) == 5
+
+
+@Schedule
+def test_one_thread_that_posts_to_all_that_ever_listened(schedule: str) -> None:
+    listeners: list[asyncio.AbstractEventLoop] = []
+    heard: list[int] = []
+
+    def post(item: int) -> None:
+        for loop in listeners:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(heard.append, item)
+
+    async def body() -> None:
+        listeners.append(asyncio.get_running_loop())
+        await thread.once()
+        await asyncio.sleep(0)
+
+    with CallingBack(post) as thread:
+        assert codes(over_loops(body, schedule, 5)) == set()
+    assert len(heard) == 5
+
+
+@Schedule
+def test_a_thread_that_has_much_to_say_in_the_time_of_one_later_loop(schedule: str) -> None:
+    publisher, passes = Publisher(), itertools.count(1)
+
+    async def body() -> None:
+        publisher.loop = publisher.loop or asyncio.get_running_loop()
+        if next(passes) == 2:
+            for _ in range(3):
+                await thread.once()
+
+    with CallingBack(publisher.post) as thread:
+        assert codes(over_loops(body, schedule, 5)) == set()
+    assert len(publisher.lost) == 3
+
+
+def test_sync_code_between_its_loops() -> None:
+    publisher = Publisher()
+
+    async def listen() -> None:
+        publisher.loop = publisher.loop or asyncio.get_running_loop()
+
+    def run() -> None:
+        asyncio.run(listen())
+        publisher.post(1)
+
+    assert codes(pytest_loopsafe.run(run, loops=5, check=False)) == set()
+    assert len(publisher.lost) == 5
+
+
+def test_loops_that_one_thread_of_a_pool_runs() -> None:
+    publisher = Publisher()
+
+    async def work() -> None:
+        publisher.loop = publisher.loop or asyncio.get_running_loop()
+        publisher.post(1)
+
+    with ThreadPoolExecutor(1) as pool:
+        run = functools.partial(pool.submit, lambda: asyncio.run(work()))
+        report = pytest_loopsafe.run(lambda: run().result(), loops=5, check=False)
+    assert codes(report) == set()
+    assert len(publisher.lost) == 4
 
 
 @Schedule

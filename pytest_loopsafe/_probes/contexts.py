@@ -68,12 +68,11 @@ class ContextLeft(Sighting):
 class _Stack:
     """What is known of one exit stack: whether a frame leaves it, and what was entered into it."""
 
-    __slots__ = ("entered", "framed", "names", "ref")
+    __slots__ = ("framed", "names", "ref")
 
     def __init__(self, ref: weakref.ref[Any]) -> None:
         self.ref = ref
         self.framed = False
-        self.entered: ContextEntered | None = None
         self.names: list[str] = []
 
 
@@ -144,12 +143,9 @@ class _Hooks:
             if len(known.names) < _MOST_NAMED:
                 known.names.append(_name(context))
             what = f"an {type_name(stack)} with {', '.join(known.names)}"
-            frame = sys._getframe(1)
             if not known.framed and id(stack) not in self._open:
                 coroutine = entered if original.__name__ == "enter_async_context" else None
-                self._note(stack, coroutine, frame, what)
-            elif known.framed and known.entered is None:  # to be told if it is handed on
-                known.entered = _entered(None, None, frame, what)
+                self._note(stack, coroutine, sys._getframe(1), what)
             return entered
 
         if original.__name__ == "enter_async_context":
@@ -158,18 +154,16 @@ class _Hooks:
 
     def _build_handed_on(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def pop_all(stack: Any) -> Any:
-            new, known = original(stack), self._stacks.pop(id(stack), None)
+            new, known = original(stack), self._stacks.get(id(stack))
             if known is None or known.ref() is not stack:
                 return new
-            self._of(new).names = known.names
             ref = self._open.pop(id(stack), None)
             if ref is not None:
                 self._emit(ContextLeft(stack, _cpython.get_running_loop(), None))
-            if ref is not None or known.entered is not None:
-                what = f"an {type_name(new)} with {', '.join(known.names)}"
+            if known.names:
+                self._of(new).names, known.names = known.names, []
+                what = f"an {type_name(new)} with {', '.join(self._of(new).names)}"
                 self._note(new, None, sys._getframe(1), what)
-            if known.framed:
-                self._of(stack).framed = True
             return new
 
         return pop_all
@@ -182,7 +176,8 @@ class _Hooks:
                 del self._open[key]
 
         self._open[key] = weakref.ref(context, forget)
-        self._emit(_entered(context, coroutine, frame, what))
+        loop = _cpython.get_running_loop()
+        self._emit(ContextEntered(context, loop, coroutine, places(frame, _DEPTH), what))
 
     def _of(self, stack: Any) -> _Stack:
         key = id(stack)
@@ -196,11 +191,6 @@ class _Hooks:
 
             known = self._stacks[key] = _Stack(weakref.ref(stack, forget))
         return known
-
-
-def _entered(context: Any, coroutine: Any, frame: FrameType, what: str) -> ContextEntered:
-    loop = _cpython.get_running_loop()
-    return ContextEntered(context, loop, coroutine, places(frame, _DEPTH), what)
 
 
 _OF_STACKS = vars(contextlib)
