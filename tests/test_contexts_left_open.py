@@ -239,6 +239,33 @@ def test_entered_and_left_by_one_kept_loop(app: App) -> None:
     assert run(body).findings == ()
 
 
+@contextlib.asynccontextmanager
+async def refused() -> AsyncIterator[None]:
+    raise ConnectionRefusedError
+    yield
+
+
+async def enters_what_fails(app: App) -> None:
+    if app.context is None:
+        app.context = refused()
+        with contextlib.suppress(ConnectionRefusedError):
+            await app.context.__aenter__()
+
+
+async def enters_what_fails_into_a_stack(app: App) -> None:
+    if app.stack is None:
+        app.stack = contextlib.AsyncExitStack()
+        with contextlib.suppress(ConnectionRefusedError):
+            await app.stack.enter_async_context(cm=refused())
+
+
+@pytest.mark.parametrize("body", [enters_what_fails, enters_what_fails_into_a_stack])
+def test_what_failed_was_not_entered(body: Any, app: App) -> None:
+    report = run(body, app)
+    assert [one.error for one in report.passes] == [None, None, None]
+    assert report.findings == ()
+
+
 def test_one_for_each_loop_in_a_mapping() -> None:
     """It is closed with its loop, and that is how it is meant."""
     contexts: dict[asyncio.AbstractEventLoop, Any] = {}
@@ -311,6 +338,36 @@ def test_in_an_audit_it_is_told_of_the_test_that_left_it(pytester: pytest.Pytest
     result = pytester.runpytest("--loopsafe", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*LS308*1 warning in 1 test*"])
+
+
+def test_in_an_audit_a_later_test_may_leave_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import asyncio
+        import contextlib
+        import pytest
+
+        @contextlib.asynccontextmanager
+        async def lifespan():
+            yield 1
+
+        context = lifespan()
+
+        @pytest.fixture(scope="module")
+        def runner():
+            with asyncio.Runner() as runner:
+                runner.run(context.__aenter__())
+                yield runner
+                runner.run(context.__aexit__(None, None, None))
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_uses_it(runner, number):
+            runner.run(asyncio.sleep(0))
+    """)
+    result = pytester.runpytest(
+        "--loopsafe", "-o", "loopsafe_strict=true", "-p", "no:cacheprovider"
+    )
+    result.assert_outcomes(passed=3)
+    result.stdout.no_fnmatch_line("*LS308*")
 
 
 def test_a_loop_that_goes_on(app: App) -> None:

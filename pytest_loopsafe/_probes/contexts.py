@@ -93,7 +93,6 @@ class _Hooks:
 
     def install(self) -> None:
         replace, stack = self._patches.replace, contextlib.AsyncExitStack
-        self._patches.when_armed(self._open.clear)
         for kind in (_OF_GENERATOR, asyncio.TaskGroup):
             self._hook(kind)
         self._patches.when_imported("anyio._backends._asyncio", "TaskGroup", self._hook)
@@ -118,8 +117,8 @@ class _Hooks:
         return _cpython.marked_async(__aenter__)
 
     def _build_left(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def __aexit__(context: Any, *error: Any) -> Any:  # noqa: N807
-            coroutine = original(context, *error)
+        def __aexit__(context: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            coroutine = original(context, *args, **kwargs)
             ref = self._open.pop(id(context), None)
             if ref is not None and ref() is context:
                 self._emit(ContextLeft(context, _cpython.get_running_loop(), coroutine))
@@ -137,9 +136,9 @@ class _Hooks:
         return _cpython.marked_async(__aenter__)
 
     def _build_into_stack(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def enter(stack: Any, context: Any) -> Any:
-            entered = original(stack, context)
-            known = self._of(stack)
+        def enter(stack: Any, *args: Any, **kwargs: Any) -> Any:
+            entered = original(stack, *args, **kwargs)
+            known, [context] = self._of(stack), [*args, *kwargs.values()]
             if len(known.names) < _MOST_NAMED:
                 known.names.append(_name(context))
             what = f"an {type_name(stack)} with {', '.join(known.names)}"
@@ -191,6 +190,16 @@ class _Hooks:
 
             known = self._stacks[key] = _Stack(weakref.ref(stack, forget))
         return known
+
+
+def is_entered(context: Any) -> bool:
+    """Whether there is anything to be left: what fails before its ``yield`` was never entered."""
+    if type(context) is _OF_GENERATOR:
+        generator = vars(context).get("gen")
+        return type(generator) is not AsyncGeneratorType or generator.ag_frame is not None
+    if issubclass(type(context), contextlib.AsyncExitStack):
+        return bool(vars(context).get("_exit_callbacks", True))
+    return True
 
 
 _OF_STACKS = vars(contextlib)

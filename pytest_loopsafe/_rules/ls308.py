@@ -6,7 +6,8 @@ and ``asyncio.run()`` has closed what was a generator there, so that its clean-u
 was not left and its loop is closed, it is a warning at the end of the run, if it still exists:
 until then another loop may leave it.
 
-Not judged: what a mapping has for its own loop, which is closed with that.
+Not judged: what a mapping has for its own loop, which is closed with that; what has nothing to be
+left when its loop ends, since entering it failed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pytest_loopsafe._graph.own_slots import in_own_slot
-from pytest_loopsafe._probes.contexts import ContextEntered, ContextLeft, ContextProbe
+from pytest_loopsafe._probes.contexts import (
+    ContextEntered,
+    ContextLeft,
+    ContextProbe,
+    is_entered,
+)
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.lives import LifeProbe
+from pytest_loopsafe._probes.lives import LifeProbe, LoopEnding
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._rules.uses import frames_at
@@ -64,7 +70,7 @@ class ContextLeftOpen(Detector):
 
     rules = (RULE,)
     probes = (ContextProbe(), TaskProbe(), LifeProbe())
-    judges = (ContextEntered, ContextLeft, TaskStarted, RunEnded)
+    judges = (ContextEntered, ContextLeft, TaskStarted, LoopEnding, RunEnded)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -95,8 +101,17 @@ class ContextLeftOpen(Detector):
             pending = self._pending.pop(id(sighting.coroutine), None)
             if pending is not None and pending.coroutine() is sighting.coroutine:
                 yield from self._begun(pending, self.loops.of(sighting.loop))
+        elif isinstance(sighting, LoopEnding):
+            self._forget_failed(self.loops.of(sighting.loop))
         else:
             yield from self._at_end()
+
+    def _forget_failed(self, ending: LoopInfo) -> None:
+        """Before a loop closes its generators it can be told which of them were ever entered."""
+        for key, one in tuple(self._open.items()):
+            context = one.ref()
+            if context is None or (one.loop is ending and not is_entered(context)):
+                del self._open[key]
 
     def _wait_for(self, coroutine: Any, key: int, left: _Open | None) -> None:
         if coroutine is not None:
@@ -129,13 +144,12 @@ class ContextLeftOpen(Detector):
         )
 
     def _at_end(self) -> Iterator[Observation]:
-        self._open = {key: one for key, one in self._open.items() if one.ref() is not None}
         self._pending = {
             key: one for key, one in self._pending.items() if one.coroutine() is not None
         }
-        for key, one in self._open.items():
+        for key, one in tuple(self._open.items()):
             context, loop = one.ref(), one.loop
-            if one.told or loop is None or not self.loops.is_closed(loop):
+            if context is None or one.told or loop is None or not self.loops.is_closed(loop):
                 continue
             if self._is_in_own_slot(context, loop):
                 continue
