@@ -128,14 +128,14 @@ class _Child:
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             name = original.__name__
 
-            def touch(loop: Any, fd: Any, *args: Any) -> Any:
+            def touch(loop: Any, fd: Any, *args: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
                 ref = inherited.get(id(loop))
                 if ref is not None and ref() is loop:
                     self._touched(loop, name)
                 elif name.startswith("add"):
                     self._waits(fd, selectors.EVENT_READ if name == "add_reader" else 0)
-                return original(loop, fd, *args)
+                return original(loop, fd, *args, **kwargs)
 
             return touch
 
