@@ -148,6 +148,20 @@ def _worker_loop() -> asyncio.AbstractEventLoop:
 
 
 @app.task
+def miss_a_signal() -> None:
+    """Leave a loop open, and lose the next SIGURG, as one that comes in the wrong moment is."""
+    before = signal.getsignal(signal.SIGURG)
+    signal.signal(signal.SIGURG, lambda *_: signal.signal(signal.SIGURG, before))
+    _outlives["left open"] = asyncio.new_event_loop()
+
+
+@app.task
+def get_a_stray_signal() -> None:
+    """What asks for the end of a run, in the middle of one: so does urgent data on a socket."""
+    os.kill(os.getpid(), signal.SIGURG)
+
+
+@app.task
 def forget_work() -> None:
     """On one loop for all of a child's calls: what one of them forgets goes on in the next."""
 

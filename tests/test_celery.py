@@ -9,15 +9,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 import celery_project as project
 import pytest
 from celery import Celery, chain, chord, group
 
 import pytest_loopsafe
+from pytest_loopsafe._plugin.fixtures.celery import LoopsafeCelery, Workers
+from pytest_loopsafe._workers import WorkerError
+from pytest_loopsafe._workers.host import Worker
 from pytest_loopsafe._workers.inherited import Inherited
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork needs os.fork")
@@ -83,6 +88,66 @@ def test_a_patched_object_gets_a_worker_that_has_it(
     undone = run()
     assert [one[1] for one in (first, second, patched, undone)] == [41, 42, 51, 1]
     assert first[0] == second[0]
+
+
+@contextmanager
+def _overridden() -> Iterator[None]:
+    django = pytest.importorskip("django.test")
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure(GREETING="hello")
+    with django.override_settings(GREETING="goodbye"):
+        yield
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        lambda: mock.patch("celery_project.await_what_was_kept"),
+        lambda: mock.patch("celery_project.redis_url", "redis://127.0.0.1:2/0"),
+        lambda: mock.patch.object(Greeter, "greet"),
+        lambda: mock.patch("email.message_from_string"),
+        _overridden,
+    ],
+    ids=["mock", "value", "method", "library", "django"],
+)
+def test_whatever_is_patched_and_by_what_gets_a_worker_that_has_it(
+    patch: Any, loopsafe_celery: Any
+) -> None:
+    def run() -> Any:
+        return loopsafe_celery.run(project.count_calls, times=1).results[0][0]
+
+    with patch():
+        pass  # what it needs is loaded
+    before, again = run(), run()
+    with patch():
+        within, there = run(), run()
+    after = run()
+    assert before == again
+    assert within == there
+    assert len({before, within, after}) == 3
+
+
+greeted = 0
+
+
+@pytest.mark.usefixtures("thawed")  # who writes to a name is found on the heap
+def test_what_code_counts_for_itself_is_no_patch(loopsafe_celery: Any) -> None:
+    def run() -> Any:
+        return loopsafe_celery.run(project.count_calls, times=1).results[0][0]
+
+    global greeted
+    before = run()
+    greeted, Greeter.greetings = greeted + 1, Greeter.greetings + 1
+    assert run() == before
+
+
+class Greeter:
+    greetings = 0
+
+    def greet(self) -> str:
+        return "hello"
 
 
 def test_a_changed_setting_gets_a_worker_that_knows_it(loopsafe_celery: Any) -> None:
@@ -187,6 +252,18 @@ def test_what_outlives_a_call_or_a_fork(task: Any, code: str, loopsafe_celery: A
     assert found.is_error
     assert found.origin is not None
     assert found.origin.task == task.name
+
+
+def test_a_process_that_misses_the_question_is_asked_again(loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(project.miss_a_signal, times=1, check=False, fresh_worker=True)
+    assert not any("did not answer" in note for note in report.notes)
+    assert only(report, "LS304").message.endswith("was created and never closed")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_stray_signal_ends_no_run(pool: str, loopsafe_celery: Any) -> None:
+    report = loopsafe_celery.run(project.get_a_stray_signal, times=4, pool=pool)
+    assert (len(report.passes), report.notes) == (4, ())
 
 
 def test_it_fails_a_test(loopsafe_celery: Any) -> None:
@@ -572,7 +649,12 @@ def test_the_loops_of_async_tests_are_not_in_the_worker(pytester: pytest.Pyteste
         @app.task
         def old_style():
             warnings.simplefilter("ignore")
-            return asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, "done"))
+            try:
+                loop = asyncio.get_event_loop()
+            except RuntimeError:  # from CPython 3.14 on there is none: the task makes it
+                loop = asyncio.new_event_loop()
+                asyncio.set_event_loop(loop)
+            return loop.run_until_complete(asyncio.sleep(0, "done"))
 
         @pytest.mark.asyncio
         async def test_before():
@@ -647,6 +729,52 @@ def test_nothing_is_left_behind(pytester: pytest.Pytester, tmp_path: Path) -> No
     child = int(line[line.index("PID") + 1])
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_workers_are_stopped_leaves_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    workers = Workers()
+    celery = LoopsafeCelery({}, lambda run: None, workers, lambda unasked: project.app, lambda: ())
+    pids = [
+        celery.run(project.count_calls, times=1, pool=pool).results[0][0]
+        for pool in ("prefork", "solo")
+    ]
+    assert len(list(tmp_path.iterdir())) == 2
+
+    def interrupted(worker: Worker) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "alive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        workers.stop()
+
+    assert list(tmp_path.iterdir()) == []
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_worker_that_finds_the_disk_full_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot log that either; and what it has begun to make is removed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Worker, "_be_worker", lambda self: os._exit(1))
+    written = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == "is-there-room":
+            raise OSError(28, "No space left on device")
+        return written(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    celery = LoopsafeCelery({}, lambda run: None, Workers(), lambda unasked: project.app, tuple)
+    with pytest.raises(WorkerError, match="cannot be written to: No space left on device"):
+        celery.run(project.safe)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -766,7 +894,7 @@ def test_a_worker_of_ones_own_is_recorded_and_reported(spool: Path) -> None:
     assert text.returncode == 1
     assert "4 calls: 3 SUCCESS, 1 lost" in text.stdout
     assert "LS101 cross-loop-await" in text.stdout
-    assert "owner:     celery_project.kept[0]" in text.stdout
+    assert "celery_project.kept[0] (Future) belongs to " in text.stdout
     assert "died" in text.stdout
     data = json.loads(show(spool, "--json").stdout)
     assert {one["state"] for one in data["calls"]} == {"SUCCESS", "LOST"}

@@ -6,7 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+_IN_PLACE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
+_IN_PLACE |= getattr(os, "O_BINARY", 0)  # Windows would write, and count, two bytes for each "\n"
+_FLAGS = _IN_PLACE | os.O_CREAT | os.O_APPEND
 
 
 class AppendedFile:
@@ -21,13 +23,36 @@ class AppendedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_torn = False
         self._open()
 
     def append(self, data: bytes) -> None:
-        """Write all of this at the end."""
+        """Write a line at the end, in one step where the system takes it whole.
+
+        Raises:
+            OSError: not all of it was written, for the disk is full, say. What was written is a
+                line of its own: the next one begins anew.
+        """
         if not self._is_open():
             self._open()
-        os.write(self._descriptor, data)
+        left = memoryview(b"\n" + data if self._is_torn else data)
+        while left:
+            written = os.write(self._descriptor, left)
+            left = left[written:]
+            self._is_torn = bool(left)
+
+    def replace(self, at: int, data: bytes) -> None:
+        """Put something in the place of as many bytes, which takes no room on a full disk.
+
+        Raises:
+            OSError: it cannot be written to.
+        """
+        descriptor = os.open(self._path, _IN_PLACE)  # what is open appends, wherever it is told to
+        try:
+            os.lseek(descriptor, at, os.SEEK_SET)
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Give the descriptor back."""

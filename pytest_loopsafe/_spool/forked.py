@@ -7,16 +7,18 @@ import os
 import secrets
 import shutil
 import tempfile
-from typing import Any
 
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._spool.reader import SpoolReader, fold
 from pytest_loopsafe._spool.writer import SpoolError, SpoolWriter
 from pytest_loopsafe._words.findings import Finding, LogLine
 
+_ROOM = 1 << 14
+"""Bytes that a child needs, to say that there was one."""
+
 
 class ChildsHand:
-    """What a forked child writes down at once. A full disk, say, is never the code's fault.
+    """What a forked child writes down at once.
 
     Args:
         writer: where to.
@@ -27,19 +29,15 @@ class ChildsHand:
 
     def found(self, number: int, finding: Finding) -> None:
         """A finding, new or changed."""
-        self._write("finding", key=number, finding=wire.encode(finding))
+        self._writer.write("finding", key=number, finding=wire.encode(finding))
 
     def taken_back(self, number: int) -> None:
         """One that turned out to be none."""
-        self._write("taken_back", key=number)
+        self._writer.write("taken_back", key=number)
 
     def written(self, number: int, line: LogLine) -> None:
         """A line of the log."""
-        self._write("line", number=number, line=wire.encode(line))
-
-    def _write(self, kind: str, **data: Any) -> None:
-        with contextlib.suppress(OSError):
-            self._writer.write(kind, **data)
+        self._writer.write("line", number=number, line=wire.encode(line))
 
 
 class ForkedChildren:
@@ -55,6 +53,7 @@ class ForkedChildren:
             self._place = tempfile.gettempdir()
         self._folder: str | None = None
         self._reader: SpoolReader | None = None
+        self._notes: tuple[str, ...] = ()
         self._owner = os.getpid()
 
     def expect(self) -> None:
@@ -66,7 +65,7 @@ class ForkedChildren:
     def writer(self) -> SpoolWriter | None:
         """For a child: where to write; None where there is no place."""
         try:
-            return SpoolWriter(self.folder(), "forked child")
+            return SpoolWriter(self.folder(), "forked child", is_private=True)
         except Exception:  # noqa: BLE001 - a fault of ours is never the code's
             return None
 
@@ -86,6 +85,10 @@ class ForkedChildren:
     def lines(self) -> tuple[LogLine, ...]:
         """What all children have logged."""
         return self._reader.lines() if self._reader is not None else ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What children could not write down; known once all is read."""
+        return self._notes
 
     @property
     def reader(self) -> SpoolReader | None:
@@ -115,5 +118,22 @@ class ForkedChildren:
         if self._folder is None or self._reader is None or os.getpid() != self._owner:
             return
         self.poll()
+        self._notes = tuple(self._reader.notes())
+        if not self._reader.processes:
+            self._notes += self._why_none()
         folder, self._folder = self._folder, None
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _why_none(self) -> tuple[str, ...]:
+        """There were children, and none has written anything: where we cannot either, that is why.
+
+        Where we can, they may have had no time to begin, or had replaced themselves at once.
+        """
+        try:
+            path = os.path.join(self.folder(), "is-there-room")
+            with open(path, "wb") as file:
+                file.write(bytes(_ROOM))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return (f"forked children could not write down what they found ({reason})",)
+        return ()

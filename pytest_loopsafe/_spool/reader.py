@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from pytest_loopsafe._spool import records
 from pytest_loopsafe._spool.writer import SUFFIX, SpoolError
 from pytest_loopsafe._words.findings import Finding, LogLine
 from pytest_loopsafe._words.loops import LoopInfo
+
+_TO_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_LONGEST_HEADER = 4096
+"""Bytes of a line at the beginning of a file."""
 
 
 @dataclass
@@ -67,17 +73,21 @@ class ProcessRecord:
     lines: dict[tuple[str, int], LogLine] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
     ended_runs: set[str] = field(default_factory=set)
+    lost: records.Lost | None = None
     exited: bool = False
 
     def __str__(self) -> str:
         return f"{self.role} {self.pid}"
 
     def alive(self) -> bool:
-        """Whether the process still runs; True for one of another machine that has not said."""
+        """Whether the process still runs; True for one that cannot be asked and has not said.
+
+        Of another machine none can be asked, and none on Windows.
+        """
         if self.exited:
             return False
-        if self.host != platform.node():
-            return True
+        if self.host != platform.node() or sys.platform == "win32":
+            return True  # signal 0 is Ctrl-C on Windows, for all who share the console
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -196,6 +206,14 @@ class SpoolReader:
             for of_run, text in process.notes:
                 if run in (None, of_run):
                     yield text
+        for path, process in self._by_file.items():
+            self._ask_again_what_was_lost(path)
+            if process.lost is not None and process.lost.count:
+                yield (
+                    f"{process} could not write down all that it saw ({process.lost.reason}; "
+                    f"{process.lost.count} records): findings, calls and lines of the log are "
+                    "missing in this report"
+                )
         for name, reason in self._unread.items():
             yield f"{name} of the spool could not be read: {reason}"
         torn = sum(1 for path, rest in self._rest.items() if rest and not self._grows(path))
@@ -239,7 +257,7 @@ class SpoolReader:
             if status.st_size <= begin:
                 return False
             # Should it be a FIFO by now, it must not be waited for.
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            descriptor = os.open(path, _TO_READ)
             with open(descriptor, "rb") as file:
                 file.seek(begin)
                 data = file.read()
@@ -255,6 +273,16 @@ class SpoolReader:
             except (ValueError, KeyError, TypeError, RecursionError):
                 self.bad_lines += 1
         return whole > 0
+
+    def _ask_again_what_was_lost(self, path: Path) -> None:
+        """Read the second line once more: it is written over where it stands."""
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            with open(descriptor, "rb") as file:
+                file.readline(_LONGEST_HEADER)
+                record = records.parse(file.readline(_LONGEST_HEADER))
+            if isinstance(record, records.Lost):
+                self._take(path, record)
 
     def _take(self, path: Path, record: records.Record | None) -> None:
         if record is None:
@@ -287,6 +315,8 @@ class SpoolReader:
             self.published[record.id] = Publication(run, record.task, record.eta)
         elif isinstance(record, records.Note):
             process.notes.append((run, record.text))
+        elif isinstance(record, records.Lost):
+            process.lost = record
         elif isinstance(record, records.RunEnded):
             process.ended_runs.add(run)
         elif isinstance(record, records.Exit):
@@ -315,7 +345,7 @@ def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _is_zombie(pid: int) -> bool:
     """Whether a process has ended and only waits for its parent to ask how; Linux says so."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] in ("Z", "X")

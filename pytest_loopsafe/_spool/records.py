@@ -112,6 +112,14 @@ class Note(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lost(Record):
+    """So many records could not be written; none, as long as all is well."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnded(Record):
     """All is judged that the run has left in this process."""
 
@@ -131,6 +139,7 @@ _KINDS: dict[str, type[Record]] = {
     "line": Line,
     "published": Published,
     "note": Note,
+    "lost": Lost,
     "run_ended": RunEnded,
     "exit": Exit,
 }

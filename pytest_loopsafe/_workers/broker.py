@@ -80,9 +80,14 @@ class Transport(filesystem.Transport):  # type: ignore[misc]
 
 @contextmanager
 def known() -> Iterator[None]:
-    """Have kombu know the transport by `URL`: a URL has no room for the name of a class."""
+    """Have kombu know the transport by `URL`: a URL has no room for the name of a class.
+
+    A session inside another (pytester's) leaves it to the outer one.
+    """
+    before = TRANSPORT_ALIASES.get("loopsafe")
     TRANSPORT_ALIASES["loopsafe"] = f"{__name__}:Transport"
     try:
         yield
     finally:
-        del TRANSPORT_ALIASES["loopsafe"]
+        if before is None:
+            del TRANSPORT_ALIASES["loopsafe"]

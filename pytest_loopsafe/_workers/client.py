@@ -16,6 +16,7 @@ import celery.signals
 import kombu
 from celery.canvas import Signature
 
+from pytest_loopsafe._words import clock
 from pytest_loopsafe._workers.host import Worker
 
 _SHARED_SETTINGS = (
@@ -28,6 +29,9 @@ _SHARED_SETTINGS = (
     "timezone",
 )
 """What both sides have to agree on."""
+TO_ANSWER = 5.0
+"""Seconds for a broker or a backend to answer: one that was stopped, or behind a network that was
+cut, would else be waited for without end."""
 
 
 class _App(celery.Celery):  # type: ignore[misc]  # celery has no types
@@ -51,7 +55,11 @@ class _App(celery.Celery):  # type: ignore[misc]  # celery has no types
 
 
 class Client:
-    """The sending side of one worker."""
+    """The sending side of one worker.
+
+    Attributes:
+        is_deaf: whether the backend has let us wait once, and is not asked any more.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self._app = _App("loopsafe-client", set_as_current=False)
@@ -59,7 +67,11 @@ class Client:
         self._app.conf.update(
             {name: worker.app.conf[name] for name in _SHARED_SETTINGS},
             task_default_queue=worker.queue,
+            task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
+            redis_socket_timeout=TO_ANSWER,
+            redis_socket_connect_timeout=TO_ANSWER,
         )
+        self.is_deaf = False
         with warnings.catch_warnings():
             # Every app takes over the tasks of all others, and warns where a name comes twice.
             warnings.simplefilter("ignore")
@@ -69,9 +81,7 @@ class Client:
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Be connected, for `send`."""
-        with self._app.connection(
-            self._worker.broker_url, transport_options=self._worker.transport_options
-        ) as connection:
+        with self._connection() as connection:
             self._app.producer = self._app.amqp.Producer(connection)
             yield
 
@@ -96,18 +106,33 @@ class Client:
 
     def outcome(self, task_id: str) -> tuple[Any, BaseException | None] | None:
         """What a task returned or raised; None as long as it is not known."""
-        result = self._app.AsyncResult(task_id)
-        if not result.ready():
+        if self.is_deaf:
             return None
-        value = result.result
+        asked = clock.now()
+        try:
+            result = self._app.AsyncResult(task_id)
+            if not result.ready():
+                return None
+            value = result.result
+        except Exception:
+            # One that answers is asked again, however late that was.
+            self.is_deaf = clock.now() - asked >= TO_ANSWER
+            raise
         return (None, value) if isinstance(value, BaseException) else (value, None)
+
+    def _connection(self) -> Any:
+        options = self._worker.transport_options
+        if self._worker.kind.broker is not None:
+            # Each transport takes those that it knows: Redis the first, RabbitMQ the others.
+            options |= dict.fromkeys(("socket_timeout", "read_timeout", "write_timeout"), TO_ANSWER)
+        return self._app.connection(self._worker.broker_url, transport_options=options)
 
     def forget_queue(self) -> None:
         """Remove the worker's queue from a broker that lives on."""
         name = self._worker.queue
         with (
             suppress(Exception),
-            self._app.connection(self._worker.broker_url) as connection,
+            self._connection() as connection,
         ):
             # The broker may have gone before us, with the fixture that started it: one try.
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)

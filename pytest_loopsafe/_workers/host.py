@@ -10,6 +10,7 @@ all tasks are there, whatever is changed is changed there alone, and nothing is 
 from __future__ import annotations
 
 import gc
+import importlib
 import multiprocessing
 import os
 import re
@@ -30,14 +31,19 @@ from pathlib import Path
 from typing import Any
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.kinds import instances_of
 from pytest_loopsafe._graph.view import all_loops
 from pytest_loopsafe._probes.instrumentation import PROCESS
 from pytest_loopsafe._spool.writer import RunRequest
+from pytest_loopsafe._words import clock
+from pytest_loopsafe._words.descriptors import numbers
 from pytest_loopsafe._workers import WorkerError, broker
 from pytest_loopsafe._workers.inherited import Inherited
 
 READY_TIMEOUT = 20.0
 _TO_SAY_SO = 2.0
+_ROOM = 1 << 18
+"""Bytes that a worker needs to start: its log, and what the pool locks with."""
 STOP_TIMEOUT = 2.5
 """Seconds for a stop in order, which takes 1.0; after a child has died of violence, Celery waits
 longer for what is not to come."""
@@ -92,13 +98,13 @@ class Worker:
         self.folder = Path(tempfile.mkdtemp(prefix="loopsafe-celery-"))
         self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.spool = self.folder / "spool"
-        for name in ("spool", "messages", "results"):
-            (self.folder / name).mkdir()
-        request.write(self.spool)
         self.pid: int | None = None
         self._group: int | None = None
         self._is_asked = False
         try:
+            for name in ("spool", "messages", "results"):
+                (self.folder / name).mkdir()
+            request.write(self.spool)
             self.pid = self._group = self._fork()
             self._wait_until_ready()
         except BaseException:
@@ -136,15 +142,25 @@ class Worker:
     def log(self) -> str:
         """The end of what the worker has logged."""
         with suppress(OSError):
-            return (self.folder / "worker.log").read_text(errors="replace")[-4000:]
+            return (self.folder / "worker.log").read_text(encoding="utf-8", errors="replace")[
+                -4000:
+            ]
         return ""
+
+    def _why_silent(self) -> str:
+        """Why there is no log, where that can be told: on a full disk it could say nothing."""
+        try:
+            (self.folder / "is-there-room").write_bytes(bytes(_ROOM))
+        except OSError as error:
+            return f"(nothing, for {self.folder} cannot be written to: {error.strerror})"
+        return "(nothing)"
 
     def how_it_died(self, pid: int) -> str:
         """What the main process said of a child's end, `` (signal 9 (SIGKILL))``; or nothing."""
-        deadline = time.monotonic() + _TO_SAY_SO
+        deadline = clock.now() + _TO_SAY_SO
         while True:
             found = re.findall(rf"pid:{pid} exited with '([^']*)'", self.log())
-            if found or not self.alive() or time.monotonic() > deadline:
+            if found or not self.alive() or clock.now() > deadline:
                 return f" ({found[-1]})" if found else ""
             time.sleep(0.01)
 
@@ -156,10 +172,16 @@ class Worker:
 
     def stop(self) -> None:
         """Stop the worker and its children, in order if they let themselves, and clean up."""
-        self.ask_to_stop()
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while self.alive() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        try:
+            self.ask_to_stop()
+            deadline = clock.now() + STOP_TIMEOUT
+            while self.alive() and clock.now() < deadline:
+                time.sleep(0.005)
+        finally:  # Ctrl-C ends the wait, and no more: nobody else would clean up
+            with self._open:
+                self._kill()
+
+    def _kill(self) -> None:
         if self._group is not None:
             # The group has the children, also those whose parent was too slow or is dead.
             with suppress(ProcessLookupError, PermissionError):
@@ -168,7 +190,6 @@ class Worker:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
             self.pid = None
-        self._open.close()
 
     def _fork(self) -> int | None:
         for stream in (sys.stdout, sys.stderr):
@@ -189,7 +210,7 @@ class Worker:
         except BaseException:  # noqa: BLE001 - the end of a process: all goes to its log
             import traceback
 
-            with (self.folder / "worker.log").open("a") as file:
+            with (self.folder / "worker.log").open("a", encoding="utf-8") as file:
                 traceback.print_exc(file=file)
         finally:
             os._exit(status)
@@ -213,8 +234,13 @@ class Worker:
         for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
             os.environ.pop(name, None)
         os.environ.pop("CELERY_RESULT_BACKEND", None)
+        # On macOS billiard starts a pool's children anew. These would not have a test's own tasks,
+        # nor anybody who watches; and this process is a fork itself.
+        if sys.platform == "darwin":
+            billiard: Any = importlib.import_module("billiard")
+            billiard.set_start_method("fork", force=True)
         self._configure()
-        Invocations(self.spool).install()
+        Invocations(self.spool, is_private=True).install()
         signals.worker_ready.connect(self._ready, weak=False)
         worker = self.app.Worker(
             hostname=f"loopsafe-{os.getpid()}@localhost",
@@ -267,11 +293,13 @@ class Worker:
         (self.folder / "ready").touch()
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT
+        deadline = clock.now() + READY_TIMEOUT
         while not (self.folder / "ready").exists():
             if not self.alive():
-                raise WorkerError(f"the Celery worker did not start. It said:\n{self.log()}")
-            if time.monotonic() > deadline:
+                raise WorkerError(
+                    f"the Celery worker did not start. It said:\n{self.log() or self._why_silent()}"
+                )
+            if clock.now() > deadline:
                 raise WorkerError(
                     f"the Celery worker was not ready after {READY_TIMEOUT:g} s. It said:\n"
                     f"{self.log()}"
@@ -289,9 +317,8 @@ def _let_go_of_what_is_the_parents() -> None:
     """
     sockets: dict[int, Any] = {}
     serving: set[Any] = set()
-    for name in os.listdir("/dev/fd"):
+    for number in numbers():
         with suppress(OSError):
-            number = int(name)
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
             with socket.socket(fileno=os.dup(number)) as copy:
@@ -304,11 +331,10 @@ def _let_go_of_what_is_the_parents() -> None:
     for loop in all_loops():
         if _cpython.loop_thread(loop) not in (None, threading.get_ident()):
             given_up |= sockets.keys() & _cpython.watched_descriptors(loop)
-    for one in gc.get_objects():
-        if issubclass(type(one), subprocess.Popen):
-            with suppress(AttributeError, ValueError):  # it was not started, or is closed
-                streams = (one.stdin, one.stdout, one.stderr)
-                given_up |= {stream.fileno() for stream in streams if stream and not stream.closed}
+    for one in instances_of(subprocess.Popen, gc.get_objects()):
+        with suppress(AttributeError, ValueError):  # it was not started, or is closed
+            streams = (one.stdin, one.stdout, one.stderr)
+            given_up |= {stream.fileno() for stream in streams if stream and not stream.closed}
     with open(os.devnull, "r+b", buffering=0) as nothing:
         for number in given_up:
             # The number stays taken: whoever still has it here must not close something else.

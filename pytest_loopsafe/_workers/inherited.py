@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
+from pytest_loopsafe._workers.patched import Patched
+
 _ATOMS = (str, int, float, bool, bytes, type(None))
 _PLAIN = (list, tuple, set, frozenset)
 
@@ -18,12 +20,14 @@ class Inherited:
     Attributes:
         environ: without what pytest writes there for each test.
         settings: values by name; what is not plain data counts as the same object or another.
-        patches: whatever is another where a test has patched something.
+        patches: whatever is another where the test's ``monkeypatch`` has patched something.
+        patched: what is in modules and classes, where other means may have patched something.
     """
 
     environ: dict[str, str]
     settings: object
     patches: object
+    patched: Patched
 
     @classmethod
     def of(cls, app: Any, patches: object = ()) -> Inherited:
@@ -32,7 +36,9 @@ class Inherited:
         _ = app.conf["timezone"]  # they are read when one is first asked for
         # By the names that Celery knows: a module that settings come from has much else.
         names = {**app.conf.maps[-1], **app.conf.changes}
-        return cls(environ, _frozen({name: app.conf[name] for name in names}), patches)
+        return cls(
+            environ, _frozen({name: app.conf[name] for name in names}), patches, Patched.now()
+        )
 
 
 class _Same:

@@ -7,6 +7,7 @@ is the child's own and one that was there before is the parent's.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -32,19 +33,23 @@ class Invocations:
 
     Args:
         folder: the spool.
+        is_private: it is a temporary one of the tests' own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_private: bool = False) -> None:
         self._folder = folder
+        self._is_private = is_private
         self._main = os.getpid()
         self._recorder: Recorder | None = None
         self._prefork = True
 
     def install(self) -> None:
         """Listen from now on, for as long as this process and its children live."""
-        os.register_at_fork(after_in_child=self._forked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
         for signal, handler in (
             (signals.worker_init, self._worker_init),
+            (signals.worker_ready, self._ready),
             (signals.worker_process_shutdown, self._exit),
             (signals.worker_shutdown, self._exit),
             (signals.task_prerun, self._prerun),
@@ -61,6 +66,15 @@ class Invocations:
         if not self._prefork:
             self._start("worker")
 
+    def _ready(self, **_: Any) -> None:
+        """The pool has its children: say so where they are no forks of this process."""
+        if self._prefork and not _forks():
+            sys.stderr.write(
+                f"pytest-loopsafe: on {sys.platform} the children of a prefork pool are started "
+                "anew, and these are not watched: start the worker with --pool=solo or "
+                "--pool=threads.\n"
+            )
+
     def _forked(self) -> None:
         if self._recorder is not None:
             self._recorder.abandon()
@@ -70,7 +84,9 @@ class Invocations:
 
     def _start(self, role: str, forked_from: int | None = None) -> None:
         try:
-            self._recorder = Recorder(self._folder, role, forked_from, entry=_ENTRY)
+            self._recorder = Recorder(
+                self._folder, role, forked_from, entry=_ENTRY, is_private=self._is_private
+            )
             self._recorder.arm()
         except SpoolError as error:
             # A worker must not die of it: it serves people, and this is a watcher's trouble.
@@ -93,6 +109,15 @@ class Invocations:
         if self._recorder is not None:
             self._recorder.exit()
             self._recorder = None
+
+
+def _forks() -> bool:
+    """Whether a pool that has been started forks: on Windows none can, on macOS billiard does not.
+
+    To ask is to decide, so it is asked afterwards.
+    """
+    billiard: Any = importlib.import_module("billiard")
+    return hasattr(os, "register_at_fork") and billiard.get_start_method() == "fork"
 
 
 def own_code(environ: Mapping[str, str]) -> tuple[str, ...]:

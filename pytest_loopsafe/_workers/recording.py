@@ -66,19 +66,26 @@ class Recorder:
         forked_from: the parent's process id where all that is there now was made by the parent;
             None in a process that has made everything itself.
         entry: the end of the path of the file that calls what is watched.
+        is_private: the spool is a temporary one of the tests' own.
 
     Raises:
         SpoolError: the folder cannot be written to.
     """
 
     def __init__(
-        self, folder: Path, role: str, forked_from: int | None = None, entry: str | None = None
+        self,
+        folder: Path,
+        role: str,
+        forked_from: int | None = None,
+        entry: str | None = None,
+        *,
+        is_private: bool = False,
     ) -> None:
         self._folder = folder
         self._role = role
         self._forked_from = forked_from
         self._entry = entry
-        self._spool = SpoolWriter(folder, role)
+        self._spool = SpoolWriter(folder, role, is_private=is_private)
         self._lock = threading.RLock()
         self._here = threading.local()
         self._run: str | None = None
@@ -241,6 +248,10 @@ class Recorder:
         watch.logs.let_go()
 
     def _on_end_run(self, number: int, frame: FrameType | None) -> None:
+        # The signal only says that there is something to read: it may come late, in the next run,
+        # and code under test may send it, or the kernel (SIGURG is what urgent data makes).
+        if not RunRequest.read(self._folder).over:
+            return
         # A handler runs between two instructions of the main thread: where that is in the middle
         # of a call, the call's own end does it.
         if self._under_way:

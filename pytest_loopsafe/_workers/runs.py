@@ -6,23 +6,27 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pytest_loopsafe._report.report import Contents, LoopReport, PassOutcome
 from pytest_loopsafe._spool.reader import Invocation, ProcessRecord, SpoolReader
 from pytest_loopsafe._spool.writer import RunRequest
+from pytest_loopsafe._words import clock
 from pytest_loopsafe._words.findings import Finding, Origin
 from pytest_loopsafe._words.settings import Settings
-from pytest_loopsafe._workers.client import Client
+from pytest_loopsafe._workers.client import TO_ANSWER, Client
 from pytest_loopsafe._workers.host import Worker
 from pytest_loopsafe._workers.recording import END_RUN
 
 _POLL = 0.002
 _GRACE = 2.0
 """Seconds beyond a call's own, for a worker to begin and to end it."""
+_RING_AGAIN = 0.2
 _TO_JUDGE = 15.0
 """Seconds for a process to say what it has left; it takes milliseconds, or some searches."""
+_DEAF = f"the result backend did not answer within {TO_ANSWER:g} s, and was not asked again"
 _REDELIVERY = 0.5
 """Seconds for a task that was lost with its child to be given to another one. Where Celery does so
 (acks_late with reject_on_worker_lost), it waits ten seconds first, which a test need not."""
@@ -75,8 +79,11 @@ class CeleryRun:
             self._reader.poll()
             self._is_done = True
             run = self._request.run
+            passes = tuple(self._outcomes())
+            if self._client.is_deaf:
+                self._note(f"{_DEAF}: what tasks returned may be missing")
             notes = (*self._reader.deaths(run, self._worker.how_it_died), *self._reader.notes(run))
-            self.report.close(passes=tuple(self._outcomes()), notes=(*self._notes, *notes))
+            self.report.close(passes=passes, notes=(*self._notes, *notes))
         return self.report
 
     def _contents(self) -> Contents:
@@ -93,15 +100,15 @@ class CeleryRun:
     def _wait(self) -> bool:
         """Wait until nothing is under way; False where it is no use to go on."""
         limit = self._settings.timeout + 2 * _GRACE
-        last_news = time.monotonic()
+        last_news = clock.now()
         looked = 0.0
         while True:
             if self._reader.poll():
-                last_news = time.monotonic()
+                last_news = clock.now()
             pending = self._pending()
             if not pending:
                 return not self._hung()  # the next call would most likely hang as long again
-            now = time.monotonic()
+            now = clock.now()
             if now - looked > 0.1:
                 looked = now
                 if all(self._never_began(one) for one in pending):
@@ -156,8 +163,8 @@ class CeleryRun:
         if not last.lost:
             return last.state != "RUNNING"
         # Lost with its process. Celery may give it to another child (acks_late): wait for that.
-        since = self._lost_at.setdefault(task_id, time.monotonic())
-        return self._is_settled(task_id) or time.monotonic() - since > _REDELIVERY
+        since = self._lost_at.setdefault(task_id, clock.now())
+        return self._is_settled(task_id) or clock.now() - since > _REDELIVERY
 
     def _never_began(self, task_id: str) -> bool:
         """Whether a task is over that no process has begun: expired, revoked, unknown, refused.
@@ -214,17 +221,23 @@ class CeleryRun:
         asked = [one for one in ran.values() if one.alive()]
         if END_RUN is None:
             return
-        for process in asked:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, END_RUN)
-        deadline = time.monotonic() + _TO_JUDGE
-        while any(not self._has_ended(one) for one in asked):
-            if time.monotonic() > deadline:
+        replace(self._request, over=True).write(self._worker.spool)
+        deadline, again = clock.now() + _TO_JUDGE, 0.0
+        while asked := [one for one in asked if not self._has_ended(one)]:
+            now = clock.now()
+            if now > deadline:
                 self._note(
                     "a worker process did not answer when asked for what it had left: what is "
                     "judged at the end of a run (LS206, LS304, LS305) may be missing"
                 )
                 return
+            if now > again:
+                # Python's handler does not run before a system call that begins in the moment of
+                # the signal has ended, which may be that for the next task: once is not enough.
+                again = now + _RING_AGAIN
+                for process in asked:
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, END_RUN)
             if not self._reader.poll():
                 time.sleep(_POLL)
 
