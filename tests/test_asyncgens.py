@@ -144,3 +144,26 @@ def test_one_that_dies_after_its_loop_is_not_referred_to_again() -> None:
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (0, "{'LS302'}\n"), ran.stderr
+
+
+def test_a_librarys_own_is_its_own_business_until_the_user_iterates_it(tmp_path: Any) -> None:
+    source = (
+        "async def rows():\n"
+        "    while True:\n"
+        "        yield 0\n"
+        "async def first():\n"
+        "    async for row in rows():\n"
+        "        return row\n"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(source, str(tmp_path / "site-packages" / "driver.py"), "exec"), names)
+
+    async def by_the_library() -> None:
+        await names["first"]()
+
+    async def by_the_user() -> None:
+        await first_of(names["rows"]())
+
+    assert pytest_loopsafe.run(by_the_library).findings == ()
+    (found,) = pytest_loopsafe.run(by_the_user).findings
+    assert found.code == "LS302"

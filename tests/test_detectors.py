@@ -589,3 +589,21 @@ def test_found_on_other_loops_and_tasks_too(name: str, factory: Any) -> None:
     case = CASES[name]
     report = pytest_loopsafe.run(case.make(), check=False, loop_factory=factory, **case.options)
     assert case.code in {finding.code for finding in report.findings}, str(report)
+
+
+def test_what_was_refused_is_told_and_not_what_went_well_at_the_same_line() -> None:
+    """The first to come in the later loop need not wait; the next one has to, and is refused."""
+    lock = asyncio.Lock()
+
+    async def hold() -> None:
+        async with lock:
+            await asyncio.sleep(0)
+
+    async def body() -> None:
+        await asyncio.gather(hold(), hold(), return_exceptions=True)
+
+    report = pytest_loopsafe.run(body, loops=2, check=False)
+    (finding,) = [one for one in report.findings if one.code == "LS102"]
+    assert finding.count == 2
+    assert finding.swallowed
+    assert finding.message == "a Lock bound to loop 1 (closed) was used in loop 2"

@@ -4,9 +4,11 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,6 +170,36 @@ def test_a_child_that_ignores_everything_is_killed(monkeypatch: pytest.MonkeyPat
     assert isinstance(report.results[0], TimeoutError)
     assert "was killed" in report.notes[0]
     assert len(report.passes) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_child_does_not_outlive_a_killed_test_process(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, pathlib, threading, time
+        import pytest
+
+        def kill():
+            while not pathlib.Path("child").exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), 9)
+
+        @pytest.mark.multi_loop(schedule="fork", ok_without_loops=True)
+        def test_it():
+            pathlib.Path("unfinished").write_text(str(os.getpid()))
+            os.rename("unfinished", "child")
+            time.sleep(20)
+
+        threading.Thread(target=kill, daemon=True).start()
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
+    assert result.ret == -signal.SIGKILL
+    child = Path("/proc", (pytester.path / "child").read_text())
+    deadline = time.monotonic() + 5
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not child.exists()
 
 
 def test_the_child_judges_its_own_end() -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -352,6 +355,40 @@ def test_a_livelock_that_never_gives_way_is_reported_every_time(in_main_thread: 
     assert found == [["LS106"]] * 3
 
 
+@pytest.mark.parametrize("in_main_thread", [True, False])
+@pytest.mark.parametrize(("lines_of_ours", "ends_in"), [("dog._spared < 1", "code"), ("1", "hook")])
+def test_a_thread_is_given_the_time_to_leave_a_line_of_ours(
+    in_main_thread: bool, lines_of_ours: str, ends_in: str
+) -> None:
+    """Where it never does, it is ended all the same."""
+    scope: dict[str, Any] = {}
+    hook = f"def hook(dog):\n    while {lines_of_ours}:\n        pass\n"
+    exec(compile(hook, pytest_loopsafe.__file__, "exec"), scope)
+    ended_in: list[str] = []
+
+    def code(dog: Watchdog) -> None:
+        scope["hook"](dog)
+        while True:
+            pass
+
+    def one_pass() -> None:
+        dog = Watchdog(BRIEF, lambda loop, frame: None, print)
+        try:
+            with dog.watching():
+                code(dog)
+        except PassAborted as error:
+            names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+            ended_in.append([name for name in names if name in ("code", "hook")][-1])
+
+    if in_main_thread:
+        one_pass()
+    else:
+        thread = threading.Thread(target=one_pass)
+        thread.start()
+        thread.join()
+    assert ended_in == [ends_in]
+
+
 class _Held:
     """A lock that the interrupted code may hold, and that its own thread must not ask for."""
 
@@ -463,6 +500,34 @@ def test_what_is_sent_to_a_pass_that_has_just_ended_is_withdrawn() -> None:
     thread.start()
     thread.join()
     assert got_away == [True]
+
+
+@pytest.mark.parametrize("tool", ["settrace", "setprofile"])
+@pytest.mark.parametrize(("timeout", "passes"), [(30.0, 2), (0.05, 1)])
+def test_a_pass_that_a_thread_has_timed_does_not_stop_a_tracer(
+    tool: str, timeout: float, passes: int
+) -> None:
+    """CPython 3.11 never came out of a traced function once an exception had been taken back."""
+    script = f"""
+        import sys, time
+        import pytest_loopsafe
+
+        def main_thread_is_traced(*_):
+            return None
+
+        def body():
+            time.sleep(0.1)
+
+        sys.{tool}(main_thread_is_traced)
+        report = pytest_loopsafe.run(
+            body, loops=2, schedule="threads", timeout={timeout}, check=False
+        )
+        print(len(report.passes))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30
+    )
+    assert (done.stdout, done.stderr) == (f"{passes}\n", "")
 
 
 def test_judging_a_pass_that_had_little_time_is_not_cut_short() -> None:

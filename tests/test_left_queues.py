@@ -74,6 +74,21 @@ def test_work_is_lost(items: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        (
+            (job,),
+            "1 item of the Queue was still unread when loop 1 ended, and nobody read it later",
+        ),
+        ((job, job), "2 items of the Queue were still unread when loop 1 ended, and nobody read "),
+    ],
+)
+def test_one_item_is_one(items: tuple[Any, ...], words: str) -> None:
+    report = pytest_loopsafe.run(left_with(*items), loops=2, check=False)
+    assert report.findings[0].message.startswith(words)
+
+
+@pytest.mark.parametrize(
     "items", [(None,), (None, None), (True,), (object(),), ((),), (Signal.WAKE,) * 2]
 )
 def test_a_wake_up_is_no_work(items: tuple[Any, ...]) -> None:

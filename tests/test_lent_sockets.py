@@ -212,7 +212,9 @@ def test_a_loop_that_is_paused_has_closed_it_as_well() -> None:
             second.run(served_again())
 
     report = run(main, loops=1)
-    assert ["given to loop 1 (paused)" in one.message for one in report.findings] == [True]
+    assert [
+        "given to loop 1 (open, but not running)" in one.message for one in report.findings
+    ] == [True]
 
 
 # -- and what looks like it --------------------------------------------------------------------

@@ -10,16 +10,20 @@ import functools
 import gc
 import importlib.util
 import itertools
+import queue
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._graph.threads import ThreadClocks
 from pytest_loopsafe._graph.view import Graph, all_loops
 
 Run = dict[str, Any]
@@ -58,25 +62,28 @@ def here() -> int:
 def codes(program: Callable[[State], Any], **run: Any) -> tuple[set[str], Any]:
     """What is found when a program runs over loops.
 
-    Where a loop could not get its predecessor's id(), since another thread of this process took the
-    memory, the experiment was not made, as the report says: then it is made again.
+    Where no loop could get its predecessor's id(), since other things of this process took the
+    memory, the experiment was not made: then it is made again.
     """
     for _ in range(20):
-        report = _report(program, run)
-        if not any("could not take the id()" in note for note in report.notes):
+        report, ids = _report(program, run)
+        if not any("could not take the id()" in note for note in report.notes) and any(
+            one == other for one, other in itertools.pairwise(ids)
+        ):
             break
     assert not [note for note in report.notes if "failed" in note]
     return {finding.code for finding in report.findings}, report
 
 
-def _report(program: Callable[[State], Any], run: Run) -> Any:
-    state = State()
+def _report(program: Callable[[State], Any], run: Run) -> tuple[Any, list[int]]:
+    state, ids = State(), []
 
     async def body() -> None:
         await asyncio.sleep(0)
+        ids.append(here())
         program(state)
 
-    return pytest_loopsafe.run(body, check=False, **run)
+    return pytest_loopsafe.run(body, check=False, **run), ids
 
 
 # -- what takes a loop for another -----------------------------------------------------------------
@@ -213,19 +220,27 @@ def a_part_of_a_number(state: State) -> None:
     [
         (a_number_that_is_always_written, (FOUR, SEVEN, RECYCLED_FOUR)),
         (a_set, (THREE, FOUR, SEVEN, RECYCLED_FOUR)),
-        (a_part_of_a_number, (THREE, FOUR, SEVEN, RECYCLED_FOUR)),
+        (a_part_of_a_number, (FOUR, SEVEN, RECYCLED_FOUR)),
     ],
 )
 def test_some_need_a_fourth_loop_or_a_new_id(
     program: Callable[[State], Any], runs: tuple[Run, ...]
 ) -> None:
     for run in runs:
-        found, report = codes(program, **run)
+        for _ in range(5):  # now and then a loop cannot take its predecessor's place, by luck
+            found, report = codes(program, **run)
+            if found:
+                break
         assert found == {"LS204"}, (run, str(report))
 
 
 @pytest.mark.parametrize(
-    ("program", "run"), [(a_number_that_is_always_written, THREE), (a_set, RECYCLED)]
+    ("program", "run"),
+    [
+        (a_number_that_is_always_written, THREE),
+        (a_part_of_a_number, THREE),
+        (a_set, RECYCLED),
+    ],
 )
 def test_where_more_loops_would_tell_a_note_says_so(
     program: Callable[[State], Any], run: Run
@@ -243,6 +258,12 @@ def test_where_more_loops_would_tell_a_note_says_so(
 class Totals:
     calls: int = 0
     names: tuple[str, ...] = ()
+
+
+def one_for_each_two_calls(state: State) -> None:
+    """Of three calls the first and the third make one, as loops with new ids would."""
+    state.clients.setdefault(f"batch {len(state.kept) // 2}", State())
+    state.kept.append(here() > 0)
 
 
 def compared_with_the_loop(state: State) -> None:
@@ -337,6 +358,7 @@ def made_in_each(state: State) -> None:
 
 
 HARMLESS = (
+    one_for_each_two_calls,
     compared_with_the_loop,
     taken_out_at_its_end,
     keyed_weakly,
@@ -478,13 +500,19 @@ def test_variables_of_a_closure_are_a_namespace_too() -> None:
 @pytest.mark.parametrize("program", [a_key, a_number_beside_it])
 def test_sync_code_makes_its_own_loops(program: Callable[[State], Any]) -> None:
     state = State()
+    ids: list[int] = []
 
     async def once() -> None:
+        ids.append(here())
         program(state)
 
     for run in (THREE, FOUR, RECYCLED):
-        vars(state).update(vars(State()))
-        report = pytest_loopsafe.run(lambda: asyncio.run(once()), check=False, **run)
+        for _ in range(20):  # until a loop has got its predecessor's id(), as in `codes`
+            vars(state).update(vars(State()))
+            ids.clear()
+            report = pytest_loopsafe.run(lambda: asyncio.run(once()), check=False, **run)
+            if any(one == other for one, other in itertools.pairwise(ids)):
+                break
         assert {finding.code for finding in report.findings} == {"LS204"}, str(report)
 
 
@@ -677,6 +705,74 @@ def test_other_threads_may_change_what_is_looked_at() -> None:
         sys.setswitchinterval(before)
         done.set()
         thread.join()
+
+
+def _come_to_rest() -> None:
+    """Wait until no other thread runs: one that has given its result is on its way to wait."""
+    still = 0
+    while still < 5:
+        before = ThreadClocks.read()
+        time.sleep(0.01)
+        still = still + 1 if ThreadClocks.read().is_as(before) else 0
+
+
+def test_a_thread_that_only_waits_can_have_made_nothing() -> None:
+    """An executor's, say: many programs never end it."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+        _come_to_rest()
+        found, report = codes(a_set, **SEVEN)
+    assert found == {"LS204"}, str(report)
+
+
+def test_beside_a_thread_that_works_a_note_says_what_would_tell() -> None:
+    done, turn = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        while not done.is_set():
+            turn.acquire()
+
+    def body(state: State) -> None:
+        a_set(state)
+        turn.release()
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(work)
+        try:
+            found, report = codes(body, **FOUR)
+        finally:
+            done.set()
+            turn.release()
+    assert not found
+    assert [one for one in report.notes if "beside threads that work" in one]
+
+
+@pytest.mark.parametrize("run", [THREE, FOUR], ids=["three", "four"])
+def test_what_a_thread_keeps_in_some_passes_is_nobodys_answer_to_an_id(run: Run) -> None:
+    """A registry is filled in the first pass and in the last, which have new ids, by a thread."""
+    wanted: queue.Queue[State | None] = queue.Queue()
+    filled = threading.Event()
+
+    def fill() -> None:
+        while (state := wanted.get()) is not None:
+            state.clients[f"job {len(state.clients)}"] = State()
+            filled.set()
+
+    def body(state: State) -> None:
+        state.kept.append(1)
+        if len(state.kept) in {3: (1, 3), 4: (1, 2, 4)}[run["loops"]]:
+            filled.clear()
+            wanted.put(state)
+            assert filled.wait(10)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        found, _ = codes(body, **run)
+    finally:
+        wanted.put(None)
+        thread.join()
+    assert not found
 
 
 # -- what it costs ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._cpython.loops import running
 
 Body = Callable[[asyncio.AbstractEventLoop], Awaitable[Any]]
 
@@ -115,14 +116,11 @@ def test_a_loop_further_out_in_the_same_thread_is_no_other_threads() -> None:
         outer = asyncio.new_event_loop()
 
         async def body() -> None:
-            asyncio._set_running_loop(None)
-            try:
+            with running(None):  # from CPython 3.14 on with the thread's task set aside, too
                 inner = asyncio.new_event_loop()
                 inner.call_soon(outer.call_soon, print)
                 inner.run_until_complete(asyncio.sleep(0))
                 inner.close()
-            finally:
-                asyncio._set_running_loop(outer)
 
         outer.run_until_complete(body())
         outer.close()

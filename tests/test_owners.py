@@ -10,9 +10,11 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
+import pytest_loopsafe
 from pytest_loopsafe._graph import referrers
 from pytest_loopsafe._graph.owners import OwnerSearch
 
@@ -129,6 +131,42 @@ def test_a_class_attribute(app: types.ModuleType) -> None:
     kind = type("Kind", (), {"shared": [target], "__module__": "some_app"})
     app.Kind = kind  # type: ignore[attr-defined]
     assert owners(target) == ["some_app.Kind.shared[0]"]
+
+
+def test_a_class_that_is_not_where_its_name_says_is_held_as_all_else_is(
+    app: types.ModuleType,
+) -> None:
+    target = Target()
+    app.x = type("Kind", (Box,), {"shared": target, "__module__": "some_app"})(None)  # type: ignore[attr-defined]
+    assert owners(target) == ["some_app.x.__class__.shared"]
+
+
+def test_a_class_that_is_garbage_holds_nothing() -> None:
+    """A mock makes a class for itself, of the name that its own class has."""
+    target = Target()
+    gc.collect()
+    gc.disable()
+    try:
+        AsyncMock()(target).close()
+        assert [owner.path for owner in OwnerSearch().owners(target).found] == []
+    finally:
+        gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+def test_what_only_a_mock_had_that_is_gone_is_a_leftover() -> None:
+    """Its class is of the name of `AsyncMock`, and until the next collection it is there."""
+
+    async def main() -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", 9)
+        )
+        mock = AsyncMock()
+        await mock.send(transport)
+        gc.collect()  # what is left by now only a collection of the whole heap ends
+
+    report = pytest_loopsafe.run(main, check=False)
+    assert {finding.code for finding in report.findings} <= {"LS303"}
 
 
 def test_a_context_variable() -> None:

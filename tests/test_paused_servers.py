@@ -102,7 +102,10 @@ def test_a_server_whose_loop_stands_still(
                 setup.run(stop())
 
     finding = hang(body)
-    assert "where a server of loop 1 (paused) listens, and nobody runs that loop" in finding.message
+    assert (
+        "where a server of loop 1 (open, but not running) listens, and nobody runs that loop"
+        in finding.message
+    )
     assert finding.home_loop is not None
     assert (finding.home_loop.number, finding.home_state) == (1, "paused")
     assert finding.owner == f"{__name__}.app.server"
@@ -164,7 +167,7 @@ def test_a_listening_socket_of_ones_own() -> None:
                     waiting.cancel()
                     setup.run(asyncio.sleep(0))
 
-    assert "where a socket of loop 1 (paused) listens" in hang(body).message
+    assert "where a socket of loop 1 (open, but not running) listens" in hang(body).message
 
 
 def test_a_server_whose_loop_runs_is_not_named() -> None:

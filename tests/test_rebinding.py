@@ -32,7 +32,43 @@ def broken(resource: Any, **options: Any) -> set[str]:
         report = rebinding.assert_rebinds(resource, Settings.checked(**options), probe=probe)
     except LoopSafetyError as error:
         report = error.report
-    return {line.strip()[1] for line in report.verdict if line.endswith("BROKEN")}
+    return {line.strip()[1] for line in report.verdict if ": BROKEN" in line}
+
+
+def not_looked_at(resource: Any, **options: Any) -> str:
+    """The letters of the conditions of which no use told anything."""
+    with pytest.raises(LoopSafetyError) as caught:
+        rebinding.assert_rebinds(resource, Settings.checked(**options))
+    lines = caught.value.report.verdict
+    return "".join(line.strip()[1] for line in lines if line.endswith(": not looked at"))
+
+
+def fails_in(*failing: int) -> Callable[[], object]:
+    """A getter that gives one object for all loops, and an error in some of them."""
+    calls = iter(range(1, 100))
+    one = object()
+
+    async def get() -> object:
+        if next(calls) in failing:
+            raise OSError("nobody is there")
+        return one
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("failing", "options", "letters"),
+    [
+        (range(1, 100), {}, "acdef"),
+        (range(1, 100), {"concurrency": 4}, "acdef"),
+        ((1,), {}, "e"),
+        ((1, 4), {}, "de"),  # the second loop's two calls lie between
+    ],
+)
+def test_what_no_use_told_is_not_called_ok(
+    failing: tuple[int, ...], options: dict[str, Any], letters: str
+) -> None:
+    assert not_looked_at(fails_in(*failing), **options) == letters
 
 
 class Holder:

@@ -980,7 +980,7 @@ def test_a_loop_that_an_earlier_tests_fixture_runs(pytester: pytest.Pytester) ->
     pytester.makepyfile(BROWSED)
     result = pytester.runpytest("--loopsafe", "-p", "no:asyncio", "-W", "ignore")
     result.stdout.fnmatch_lines(
-        ["*from a greenlet that was switched away from*", "*is run here*", "*in run*"]
+        ["*from a greenlet that was switched away from*", "*is run here: * in run *"]
     )
 
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import inspect
 import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 
@@ -141,6 +144,23 @@ def test_an_attribute_that_the_code_replaces_is_left_to_it() -> None:
         asyncio.Event.set = original  # type: ignore[method-assign]
 
 
+def test_what_is_async_is_async_under_watch_too() -> None:
+    """`create_autospec()` asks, and so do frameworks that call sync and async code."""
+    import redis.asyncio
+
+    # inspect's knows no mark on 3.11, asyncio's is deprecated from 3.14 on.
+    asked = inspect if sys.version_info >= (3, 12) else asyncio
+    is_async: Callable[[Any], bool] = asked.iscoroutinefunction
+    client = redis.asyncio.Redis()
+    with pytest_loopsafe.watch():
+        assert PROCESS._patches is not None
+        for owner, name, _, original, now in PROCESS._patches._undo:
+            assert is_async(now) == is_async(original), f"{owner!r}.{name}"
+        client_mock = create_autospec(client)
+        assert isinstance(client_mock.aclose, AsyncMock)
+        asyncio.run(client_mock.aclose())
+
+
 def test_a_run_inside_a_running_loop_is_refused_with_a_reason() -> None:
     async def body() -> None:
         with pytest.raises(RuntimeError, match="cannot do so inside a running one"):
@@ -213,6 +233,21 @@ def test_a_detector_that_fails_is_switched_off_with_a_warning_and_the_code_runs_
     with pytest.warns(pytest_loopsafe.LoopsafeWarning, match="LS101 failed and is switched off"):
         report = pytest_loopsafe.run(use, [], check=False)
     assert [result for result in report.results] == [None] * 3
+
+
+def test_a_fault_of_ours_beside_the_detectors_is_not_the_codes_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pytest_loopsafe._ledger.ledger import Ledger
+
+    def broken(self: Any, sighting: Any) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(Ledger, "take", broken)
+    with pytest.warns(pytest_loopsafe.LoopsafeWarning, match="failed: ZeroDivisionError: ours"):
+        report = pytest_loopsafe.run(use, [], check=False)
+    assert report.results == (None,) * 3
+    assert any("ZeroDivisionError: ours" in note for note in report.notes)
 
 
 def test_the_engine_imports_no_pytest() -> None:

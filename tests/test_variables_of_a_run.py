@@ -5,6 +5,7 @@ Each ``asyncio.run()`` has a context of its own. It is seen from CPython 3.12 on
 
 import asyncio
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 import pytest_loopsafe
+from pytest_loopsafe._graph.variables import codes_with_variables
+from pytest_loopsafe._words.whose import TERRITORY, Claim
 
 connection: ContextVar[str] = ContextVar("connection")
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -194,3 +197,11 @@ def test_the_tool_is_given_back() -> None:
     before = [name for name in map(monitoring.get_tool, range(6)) if name]
     pytest_loopsafe.run(set_in_each_run)
     assert [name for name in map(monitoring.get_tool, range(6)) if name] == before
+
+
+def test_what_counts_as_the_users_code_may_change_between_two_runs() -> None:
+    here = f"*/{__name__}.py"
+    with TERRITORY.claimed(Claim(os.getcwd(), (f"!{here}",))):
+        without = codes_with_variables()
+    with TERRITORY.claimed(Claim(os.getcwd(), (here,))):
+        assert set(codes_with_variables()) > set(without)

@@ -126,6 +126,8 @@ _PAIRS = {
     "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
 }
 
+_COMMON = {"None": None, "True": True, "False": False}
+
 
 def _parts(one: dis.Instruction) -> Iterator[dis.Instruction]:
     name = one.opname
@@ -135,6 +137,9 @@ def _parts(one: dis.Instruction) -> Iterator[dis.Instruction]:
     elif name == "RETURN_CONST":
         yield one._replace(opname="LOAD_CONST", opcode=dis.opmap["LOAD_CONST"])
         yield one._replace(opname="RETURN_VALUE", opcode=dis.opmap["RETURN_VALUE"], arg=None)
+    elif name == "LOAD_COMMON_CONSTANT" and one.argrepr in _COMMON:  # 3.15
+        constant = _COMMON[one.argrepr]
+        yield one._replace(opname="LOAD_CONST", opcode=dis.opmap["LOAD_CONST"], argval=constant)
     elif name == "BINARY_OP" and one.argrepr.startswith("["):  # 3.14: container[key]
         yield one._replace(opname="BINARY_SUBSCR")
     elif name in _ALIKE:

@@ -118,9 +118,7 @@ class _Follower(Reader[Any]):
             return _NONE
         elif name in ("LOAD_GLOBAL", "LOAD_ATTR") and one.argval in _TAKES_IT:
             return _Callable(one.argval)
-        elif name in ("BEFORE_ASYNC_WITH", "LOAD_SPECIAL") or (
-            name == "LOAD_ATTR" and one.argval in ("acquire", "__aenter__")
-        ):
+        elif _enters(one):
             self._met(given, "entered")
             if any(map(_is_it, given)):
                 self.entries.add(index)
@@ -154,9 +152,27 @@ class _Follower(Reader[Any]):
                 self.ways.add((way, value.name))
 
 
+def _enters(one: dis.Instruction) -> bool:
+    """Whether an instruction enters what it is given, or looks up the method that does."""
+    if one.opname == "LOAD_SPECIAL":  # from 3.14 on: of the way in, and one more of the way out
+        return one.argrepr == "__aenter__"
+    return one.opname == "BEFORE_ASYNC_WITH" or (
+        one.opname == "LOAD_ATTR" and one.argval in ("acquire", "__aenter__")
+    )
+
+
 _TAKES_IT = {"setattr": "stored", "setdefault": "offered"}
 _HARMLESS = frozenset(
-    {"COMPARE_OP", "IS_OP", "LOAD_ATTR", "POP_TOP", "TO_BOOL", "UNARY_NOT", "DELETE_FAST"}
+    {
+        "COMPARE_OP",
+        "DELETE_FAST",
+        "IS_OP",
+        "LOAD_ATTR",
+        "LOAD_SPECIAL",
+        "POP_TOP",
+        "TO_BOOL",
+        "UNARY_NOT",
+    }
 )
 """What asks it something, or lets go of it. A method that it has enters nobody, but for one."""
 

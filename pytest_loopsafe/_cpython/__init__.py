@@ -110,13 +110,18 @@ from pytest_loopsafe._cpython.steps import (
 from pytest_loopsafe._cpython.streams import STREAM_READ
 from pytest_loopsafe._cpython.tasks import (
     ENSURE_FUTURE,
+    FORGETS_DONE,
     HAND_OVERS,
     WAIT,
+    all_tasks,
     cancelled_tasks,
     coroutine_code,
     coroutine_of,
     current_task,
+    is_loops_own,
     marked_async,
+    note_task,
+    task_in,
 )
 from pytest_loopsafe._cpython.topic import Topic
 from pytest_loopsafe._cpython.transports import (
@@ -138,6 +143,7 @@ __all__ = [
     "ENSURE_FUTURE",
     "FINALIZER",
     "FIRST_ITERATION",
+    "FORGETS_DONE",
     "FUTURE_MARK",
     "HAND_OVERS",
     "INTERNALS",
@@ -155,6 +161,7 @@ __all__ = [
     "LoopBoundMixin",
     "Server",
     "Topic",
+    "all_tasks",
     "as_of_asyncio",
     "awaited_by",
     "awaited_future",
@@ -190,6 +197,7 @@ __all__ = [
     "is_due",
     "is_gathering",
     "is_in_future",
+    "is_loops_own",
     "is_shut",
     "is_stop",
     "is_told_to_others",
@@ -198,6 +206,7 @@ __all__ = [
     "loop_thread",
     "marked_async",
     "namespace_of",
+    "note_task",
     "open_asyncgens",
     "permits_of",
     "policies",
@@ -215,6 +224,7 @@ __all__ = [
     "source_traceback",
     "step_error",
     "step_type",
+    "task_in",
     "timer_callback",
     "timer_loop",
     "transport_classes",

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import sys
+import weakref
 from asyncio import coroutines, tasks
 from collections.abc import Callable
 from types import CodeType
@@ -34,10 +36,39 @@ HAND_OVERS: tuple[Any, ...] = (asyncio, tasks)
 """Where ``run_coroutine_threadsafe`` is looked up."""
 
 
+_python_task_in: Any = vars(tasks).get("_py_current_task")
+"""From 3.14 on pure-Python tasks have a table of their own; ``asyncio.current_task()``, which is
+C code's, does not know of it and gives None in such a task."""
+
+
+def _task_of_either_kind(loop: Any) -> Any:
+    task = asyncio.current_task(loop)
+    return _python_task_in(loop) if task is None else task
+
+
+_HAS_TWO_TABLES = sys.version_info >= (3, 14) and _python_task_in is not None
+
+task_in: Callable[[Any], Any] = _task_of_either_kind if _HAS_TWO_TABLES else asyncio.current_task
+"""The task that a loop runs now, or None."""
+
+
+_python_tasks_of: Any = vars(tasks).get("_py_all_tasks")
+
+
+def all_tasks(loop: Any) -> set[Any]:
+    """The tasks of a loop that are not done, of either kind: ``asyncio.all_tasks()`` as it was.
+
+    Raises:
+        RuntimeError: the set of tasks kept changing while it was being read.
+    """
+    found: set[Any] = asyncio.all_tasks(loop)
+    return found | _python_tasks_of(loop) if _HAS_TWO_TABLES else found
+
+
 def current_task() -> Any:
     """The task that runs in this thread, or None."""
     loop = get_running_loop()
-    return asyncio.current_task(loop) if loop is not None else None
+    return task_in(loop) if loop is not None else None
 
 
 _PYTHON_TASK: Any = vars(tasks).get("_PyTask", asyncio.Task)
@@ -55,15 +86,52 @@ def coroutine_code(awaitable: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
+def is_loops_own(task: Any) -> bool:
+    """Whether a task is one by which Windows' loop waits for a server's next connection.
+
+    It is pending for as long as the server listens (``IocpProactor.accept``), and nobody's to end.
+    """
+    code = coroutine_code(task)
+    if code is None or code.co_name != "accept_coro":
+        return False
+    return os.path.basename(code.co_filename) == "windows_events.py"
+
+
+FORGETS_DONE = sys.version_info >= (3, 14)
+"""Whether asyncio no longer lists a task that is done, however long somebody still has it.
+
+Up to 3.13 ``all_tasks()`` reads a weak set and leaves out what is done. Since then C code keeps a
+list of its own, and a task is taken out of it when it ends.
+"""
+
+_noted: dict[int, weakref.ref[Any]] = {}
+
+
+def note_task(task: Any) -> None:
+    """Remember a task for `cancelled_tasks`, where asyncio forgets it; it is not kept alive."""
+
+    def forget(ref: weakref.ref[Any], number: int = id(task)) -> None:
+        if _noted.get(number) is ref:
+            del _noted[number]
+
+    try:
+        _noted[id(task)] = weakref.ref(task, forget)
+    except TypeError:  # a task factory's own kind
+        return
+
+
 def cancelled_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
     """The cancelled tasks of a loop that somebody still has; none where they are not listed.
 
-    ``all_tasks()`` reads the same weak set and leaves out what is done. From 3.14 on C code keeps
-    a list of its own, without what is done.
+    Where asyncio lists none that is done, those of `note_task`.
     """
     known = vars(tasks).get("_scheduled_tasks", vars(tasks).get("_all_tasks", ()))
     try:
-        return [one for one in list(known) if one.cancelled() and future_loop(one) is loop]
+        if FORGETS_DONE:
+            there = [task for ref in list(_noted.values()) if (task := ref()) is not None]
+        else:
+            there = list(known)
+        return [one for one in there if one.cancelled() and future_loop(one) is loop]
     except RuntimeError:  # another thread's tasks came and went meanwhile
         return []
 
@@ -75,6 +143,19 @@ def marked_async(function: Callable[..., Any]) -> Callable[..., Any]:
     # asyncio's own marker; inspect's has no such thing on 3.11 (docs: known limitations)
     function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]
     return function
+
+
+def _tells_task() -> bool:
+    found: list[Any] = []
+
+    async def look() -> None:
+        found.append(current_task())
+
+    with trial_loop() as loop:
+        made = [one(look(), loop=loop, name=TRIAL) for one in {asyncio.Task, _PYTHON_TASK}]
+        listed = all_tasks(loop) == set(made)
+        loop.turn()
+        return found == made and listed
 
 
 def _sees_refusal() -> bool:
@@ -110,6 +191,8 @@ def _lists_cancelled() -> bool:
             await loop.create_future()
 
         task = asyncio.Task(wait(), loop=loop, name=TRIAL)
+        if FORGETS_DONE:
+            note_task(task)
         loop.turn()
         task.cancel()
         loop.settle()
@@ -124,6 +207,7 @@ def _marks_async() -> bool:
 
 
 TOPICS = (
+    Topic("which tasks there are", ("LS107", "LS208", "LS301", "LS307"), _tells_task),
     Topic("what ensure_future() and gather() refuse", ("LS101",), _sees_refusal),
     Topic("what asyncio.wait() is given", ("LS108",), _sees_wait),
     Topic("what is handed to a loop", ("LS105",), _sees_hand_overs),

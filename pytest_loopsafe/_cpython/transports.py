@@ -1,7 +1,9 @@
 """Transports: when they are made, whether they are open, and what drives them.
 
 ``_SelectorTransport.__init__`` makes those of sockets (``asyncio/selector_events.py``), and their
-``_sock`` is None once they are closed; those of pipes have ``_pipe`` (``unix_events.py``). TLS is a
+``_sock`` is None once they are closed; those of pipes have ``_pipe`` (``unix_events.py``). Windows'
+own loop makes all of its with ``_ProactorBasePipeTransport.__init__``, and a pipe is a ``_sock``
+there, too (``proactor_events.py``). TLS is a
 transport on a protocol on a transport (``sslproto.py``). When a loop has died, ``close()`` leaves
 ``_sock`` as it is: that is how a connection that is still open is told from a closed one.
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 from pytest_loopsafe._cpython.topic import Absent, Topic, find
 from pytest_loopsafe._cpython.trial import (
+    Opens,
     datagrams,
     made,
     pipe_to_read,
@@ -23,6 +26,7 @@ from pytest_loopsafe._cpython.trial import (
     stream,
     tls,
     trial_loop,
+    trial_proactor_loop,
 )
 
 
@@ -39,9 +43,22 @@ _PIPES = (
 """None on Windows, whose transports are all in ``proactor_events``."""
 
 
+def _has_proactor() -> bool:
+    """Whether anything has loaded the proactor loop: on Windows asyncio has, elsewhere a test."""
+    return "asyncio.proactor_events" in sys.modules
+
+
+def _of_proactor(*names: str) -> list[Any]:
+    return [find("proactor_events", name) for name in names] if _has_proactor() else []
+
+
 def transport_classes() -> list[type]:
     """Asyncio's own classes of transports that hold a socket or a pipe."""
-    found = (find("selector_events", "_SelectorTransport"), *_PIPES)
+    found = (
+        find("selector_events", "_SelectorTransport"),
+        *_PIPES,
+        *_of_proactor("_ProactorBasePipeTransport"),
+    )
     return [cls for cls in found if cls is not Absent]
 
 
@@ -52,6 +69,7 @@ def transport_writers() -> list[tuple[type, str]]:
         find("selector_events", "_SelectorDatagramTransport"),
         find("sslproto", "_SSLProtocolTransport"),
         *_PIPES,
+        *_of_proactor("_ProactorBaseWritePipeTransport", "_ProactorDatagramTransport"),
     )
     return [
         (cls, name)
@@ -108,27 +126,30 @@ def closes_transport(file: str, function: str) -> bool:
 # -- the canaries ------------------------------------------------------------------------------
 
 
-def _is_made_in_sight(make: Callable[[Any], Any]) -> bool:
-    with made(make) as (transport, _):
+Make = Callable[[Any], Any]
+
+
+def _is_made_in_sight(make: Make, opens: Opens) -> bool:
+    with made(make, opens) as (transport, _):
         kinds = [cls for cls in transport_classes() if isinstance(transport, cls)]
         return len(kinds) == 1 and "__init__" in vars(kinds[0])
 
 
-def _is_driven_in_sight(make: Callable[[Any], Any]) -> bool:
-    with made(make) as (transport, _):
+def _is_driven_in_sight(make: Make, opens: Opens) -> bool:
+    with made(make, opens) as (transport, _):
         name = "sendto" if hasattr(transport, "sendto") else "write"
         owner = next(cls for cls in type(transport).__mro__ if name in vars(cls))
         return (owner, name) in transport_writers()
 
 
-def _tells_loop(make: Callable[[Any], Any]) -> bool:
-    with made(make) as (transport, loop):
+def _tells_loop(make: Make, opens: Opens) -> bool:
+    with made(make, opens) as (transport, loop):
         return transport_loop(transport) is loop
 
 
-def _tells_open(make: Callable[[Any], Any]) -> bool:
+def _tells_open(make: Make, opens: Opens) -> bool:
     """What is being closed has its socket or pipe until the loop has turned."""
-    with made(make) as (transport, _):
+    with made(make, opens) as (transport, _):
         is_tls = transport.get_extra_info("sslcontext") is not None
         transport.close()
         held = holds_open(transport, vars) and (is_tls or descriptor_of(transport) is not None)
@@ -136,10 +157,10 @@ def _tells_open(make: Callable[[Any], Any]) -> bool:
     return held and not holds_open(transport, vars) and descriptor_of(transport) is None
 
 
-def _knows_closing() -> bool:
+def _knows_closing(make: Make, opens: Opens) -> bool:
     """What is between abort() and the loop is known by name, through all layers."""
-    with trial_loop() as loop:
-        transport = (tls if _TLS else stream)(loop)
+    with opens() as loop:
+        transport = make(loop)
         schedule = loop.call_soon
         here, seen = sys._getframe(), []
 
@@ -166,14 +187,22 @@ _DRIVEN = ("LS103", "LS104", "LS105", "LS402")
 OF_CONNECTIONS = tuple(sorted({*_OPEN, *_DRIVEN}))
 """The rules that have to see connections."""
 
-_ON_WINDOWS = hasattr(asyncio, "ProactorEventLoop")
-_PLAIN = (stream, datagrams, *(() if _ON_WINDOWS else (pipe_to_read, pipe_to_write)))
+_PLAIN = (stream, datagrams, pipe_to_read, pipe_to_write)
 _TLS = (tls,) if find("sslproto", "ssl", None) is not None else ()
 _SENDING = tuple(make for make in (*_PLAIN, *_TLS) if make is not pipe_to_read)
 
 
-def _each(check: Callable[[Callable[[Any], Any]], bool], *kinds: Any) -> Callable[[], bool]:
-    return lambda: all(map(check, kinds))
+def _trials() -> list[tuple[Opens, tuple[Make, ...]]]:
+    """The loops that there are to try things on, and what they cannot make."""
+    has_pipes = find("unix_events", "SelectorEventLoop") is not Absent
+    found = [(trial_loop, () if has_pipes else (pipe_to_read, pipe_to_write))]
+    return [*found, *([(trial_proactor_loop, ())] if _has_proactor() else [])]
+
+
+def _each(check: Callable[[Make, Opens], bool], *kinds: Make) -> Callable[[], bool]:
+    return lambda: all(
+        check(make, opens) for opens, lacking in _trials() for make in kinds if make not in lacking
+    )
 
 
 TOPICS = (
@@ -186,10 +215,9 @@ TOPICS = (
     Topic("what is sent through a connection", _DRIVEN, _each(_is_driven_in_sight, *_SENDING)),
     Topic("whether a connection is open", _OPEN, _each(_tells_open, *_PLAIN)),
     Topic("whether a TLS connection is open", _OPEN, _each(_tells_open, *_TLS)),
-    Topic("how a connection is closed", ("LS401", "LS402"), _knows_closing),
     Topic(
-        "the connections of Windows' proactor loop",
-        OF_CONNECTIONS,
-        lambda: not _ON_WINDOWS,
+        "how a connection is closed",
+        ("LS401", "LS402"),
+        _each(_knows_closing, *(_TLS or (stream,))),
     ),
 )

@@ -4,18 +4,23 @@ It is asyncio's own selector loop on a selector that watches nothing. What a can
 made through the documented methods (``create_connection(sock=...)``), by the code that makes it for
 everybody. Rejected: a socketpair and a real selector, since a test may count descriptors, or forbid
 sockets, and is not to know that anybody looked.
+
+Where asyncio's proactor loop is loaded (Windows loads it), there is one of these too, on a proactor
+to which nothing ever happens.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import selectors
 import socket
+import sys
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pytest_loopsafe._cpython.loops import BaseEventLoop, running
@@ -91,19 +96,8 @@ class NoSocket:
         self._number = -1
 
 
-class _TrialLoop(_SelectorLoop):  # type: ignore[misc]
-    """Without the pair of sockets by which other threads wake a loop, and without a line of log.
-
-    What the constructors of selector loops do besides is done here.
-    """
-
-    def __init__(self) -> None:
-        BaseEventLoop.__init__(self)
-        self.set_debug(False)
-        self._selector = NoSelector()
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        self._signal_handlers: dict[int, Any] = {}
-        self._unix_server_sockets: dict[Any, Any] = {}
+class _Trial:
+    """Without the pair of sockets by which other threads wake a loop, and without a line of log."""
 
     def _close_self_pipe(self) -> None:
         return
@@ -111,11 +105,11 @@ class _TrialLoop(_SelectorLoop):  # type: ignore[misc]
     def _write_to_self(self) -> None:
         return
 
-    def create_task(self, coro: Any, **kwargs: Any) -> Any:
+    def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         """A task by a name that is none of asyncio's."""
         return asyncio.Task(coro, loop=self, **{**kwargs, "name": TRIAL})
 
-    def turn(self) -> None:
+    def turn(self: Any) -> None:
         """Run what is scheduled."""
         self.run_until_complete(asyncio.sleep(0))
 
@@ -125,15 +119,82 @@ class _TrialLoop(_SelectorLoop):  # type: ignore[misc]
             self.turn()
 
 
+class _TrialLoop(_Trial, _SelectorLoop):  # type: ignore[misc]
+    """What the constructors of selector loops do is done here."""
+
+    def __init__(self) -> None:
+        BaseEventLoop.__init__(self)
+        self.set_debug(False)
+        self._selector = NoSelector()
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, Any] = {}
+
+
+class _NoProactor:
+    """What a transport needs of a proactor: all is sent at once, and nothing is ever received."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = weakref.ref(loop)
+
+    def send(self, conn: Any, data: bytes, *_: Any, **__: Any) -> Any:
+        """All of it is taken."""
+        sent = self._future()
+        sent.set_result(len(data))
+        return sent
+
+    sendto = send
+
+    def recv(self, conn: Any, *_: Any) -> Any:
+        """Nothing comes."""
+        return self._future()
+
+    recv_into = recvfrom = recvfrom_into = recv
+
+    def _future(self) -> Any:
+        return asyncio.Future(loop=self._loop())
+
+
+@functools.cache
+def _proactor_kind() -> Any:
+    """The class of such a loop, made when it is first asked for: its base may not be loaded."""
+    base: Any = sys.modules["asyncio.proactor_events"].BaseProactorEventLoop
+
+    class _TrialProactorLoop(_Trial, base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            BaseEventLoop.__init__(self)
+            self.set_debug(False)
+            self._selector, self._proactor = NoSelector(), _NoProactor(self)
+            self._self_reading_future = None
+            self._accept_futures: dict[int, Any] = {}
+
+        def close(self) -> None:
+            """Without taking the wake-up descriptor of the loop that runs here."""
+            BaseEventLoop.close(self)
+
+        def _process_events(self, event_list: list[Any]) -> None:
+            return
+
+    return _TrialProactorLoop
+
+
+Opens = Callable[[], AbstractContextManager[Any]]
+
+
 @contextmanager
-def trial_loop() -> Iterator[Any]:
+def trial_loop(kind: Callable[[], Any] = _TrialLoop) -> Iterator[Any]:
     """A loop that can be run, also inside a running one; closed at the end of the block."""
     with running(None):
-        loop = _TrialLoop()
+        loop = kind()
         try:
             yield loop
         finally:
             loop.close()
+
+
+def trial_proactor_loop() -> AbstractContextManager[Any]:
+    """The same, of the loop that is Windows' own; only where that is loaded."""
+    return trial_loop(_proactor_kind())
 
 
 def stream(loop: Any) -> Any:
@@ -175,13 +236,14 @@ def pipe_to_write(loop: Any) -> Any:
 
 
 @contextmanager
-def made(make: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """A transport and its loop; both are closed at the end of the block."""
-    with trial_loop() as loop:
+def made(make: Callable[[Any], Any], opens: Opens) -> Iterator[tuple[Any, Any]]:
+    """A transport and its loop, which `opens` gives; both are closed at the end of the block."""
+    with opens() as loop:
         transport = make(loop)
         try:
             yield transport, loop
         finally:
             if not transport.is_closing():
-                getattr(transport, "abort", transport.close)()  # what only reads has no abort()
+                # What only reads has no abort(), or one that nobody has written.
+                (transport.close if make is pipe_to_read else transport.abort)()
             loop.turn()

@@ -89,12 +89,13 @@ class Inventory:
 
     def numbers(self) -> dict[int, int | str]:
         """All values that may be addresses: plain data, which may be kept."""
-        return {
+        texts_and_numbers = {
             id(one): one
             for level in self._walk.levels
             for one in gc.get_referents(*level)
-            if may_be_one(one)
+            if type(one) is str or type(one) is int
         }
+        return {key: one for key, one in texts_and_numbers.items() if may_be_one(one)}
 
     def thing(self, key: int, ref: weakref.ref[Any] | None) -> Any:
         """One of them by its ``id()``; None where it is no more, or in no slot any more."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+from typing import Any, TypeVar, cast
 
 from pytest_loopsafe._cpython import FUTURE_MARK
 
@@ -19,6 +21,26 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 def is_a(thing: object, kinds: Any) -> bool:
     """Whether an object's own type is one of `kinds`, as ``isinstance()`` takes them."""
     return issubclass(type(thing), kinds)
+
+
+def instances_of(kind: Callable[..., _T], things: Sequence[Any]) -> list[_T]:
+    """The instances of a class among many objects, as `gc.get_objects()` returns them.
+
+    Its subclasses are known by their ``id()``, in C throughout: of a million objects in 0.04 s,
+    where to ask each takes 0.065 s. Their own hash is no way, a metaclass may define it.
+    """
+    kinds: dict[int, type] = {id(one): one for one in _with_subclasses(cast(type, kind))}
+    return list(compress(things, map(kinds.__contains__, map(id, map(type, things)))))
+
+
+_T = TypeVar("_T")
+
+
+def _with_subclasses(kind: type) -> Iterator[type]:
+    yield kind
+    one: type
+    for one in type.__subclasses__(kind):
+        yield from _with_subclasses(one)
 
 
 def is_future(thing: Any) -> bool:
@@ -49,7 +71,14 @@ def module_of(kind: type) -> str:
     return module if type(module) is str else ""
 
 
+def class_name(thing: Any) -> str:
+    """The qualified name of an object's own class, ``redis.asyncio.client.Redis``."""
+    kind = type(thing)
+    return ".".join(filter(None, (module_of(kind), _QUALNAME.__get__(kind))))
+
+
 _MODULE: Any = vars(type)["__module__"]
+_QUALNAME: Any = vars(type)["__qualname__"]
 
 
 def is_mass(thing: Any, most: int) -> bool:

@@ -167,6 +167,7 @@ def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:
         if dictionary is not None:
             yield dictionary, ""
         yield from ((value, f".{name}") for name, value in attributes(parent).items())
+        yield type(parent), ".__class__"
 
 
 def _items(parent: dict[Any, Any], name_loop: NameLoop) -> Iterator[tuple[Any, str]]:

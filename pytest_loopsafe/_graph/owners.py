@@ -38,9 +38,9 @@ from pytest_loopsafe._graph.referrers import Referrers
 from pytest_loopsafe._graph.roots import (
     NOT_OWNERS,
     Root,
+    Roots,
     is_for_the_test,
     is_walked,
-    roots_of,
     users_roots,
 )
 from pytest_loopsafe._graph.threads import by_thread_name, held_by_threads, thread_locals
@@ -107,7 +107,7 @@ class OwnerSearch:
     ) -> None:
         self._name_loop = name_loop
         subjects = tuple(subjects)
-        self._roots = roots_of(subjects)
+        self._roots = Roots(subjects)
         self._referrers = Referrers((one for one, _ in users_roots(subjects)), is_walked)
 
     def owners(self, *targets: Any, ignore: Iterable[object] = (), thorough: bool = True) -> Owners:
@@ -164,7 +164,10 @@ class OwnerSearch:
         found: list[Owner] = []
         arrived: set[tuple[int, int]] = set()
         held: set[int] = set()
-        for referrer, index in self._holders(nodes, level, ignored, read=read):
+        holders = self._holders(nodes, level, ignored, read=read)
+        # In which order the heap is read differs; what is in a tuple, the key of a dictionary, is
+        # better reached by the value that has it too.
+        for referrer, index in sorted(holders, key=lambda one: type(one[0]) is tuple):
             held.add(index)
             root = self._roots.get(id(referrer)) or _class_root(referrer)
             if root is not None:
@@ -231,13 +234,26 @@ def _chain(nodes: list[Any], towards: list[int], index: int) -> tuple[Any, ...]:
 
 
 def _class_root(node: Any) -> Root | None:
-    """A class lives as long as its module, and holds its attributes."""
+    """A class that is where its name says lives as long as its module, and holds its attributes.
+
+    Any other is what somebody made, as a mock makes a class for itself alone: it lives only as long
+    as that, and is in a circle with itself that only the collector ends.
+    """
     if not is_a(node, type):
         return None
     module = module_of(node)
     if module.partition(".")[0] in NOT_OWNERS:
         return Root("", own=False)
+    if not _is_at_its_name(node, module):
+        return None
     return Root(f"{module}.{node.__qualname__}", own=not is_library(module_file(module)))
+
+
+def _is_at_its_name(kind: type, module: str) -> bool:
+    found: Any = sys.modules.get(module)
+    for name in kind.__qualname__.split("."):
+        found = (vars(found) if is_a(found, type) else namespace_of(found)).get(name)
+    return found is kind
 
 
 _SUSPENDED = ((CoroutineType, "cr"), (GeneratorType, "gi"), (AsyncGeneratorType, "ag"))

@@ -71,16 +71,29 @@ def _users_modules() -> list[tuple[str, dict[str, Any], str]]:
     return found
 
 
-def roots_of(subjects: Iterable[tuple[Any, str]]) -> dict[int, Root]:
-    """All that lives of itself and can be named, by its ``id()``."""
-    roots: dict[int, Root] = {}
-    for name, module in modules():
+class Roots:
+    """All that lives of itself and can be named, by its ``id()``.
+
+    Of a module nothing but its name is noted; whose it is, is asked of the few that a search meets:
+    a large application has thousands.
+    """
+
+    def __init__(self, subjects: Iterable[tuple[Any, str]]) -> None:
+        self._modules = {id(namespace_of(one)): name for name, one in reversed(modules())}
+        self._subjects = {
+            id(subject): Root(name, own=True, subject=True) for subject, name in subjects
+        }
+
+    def get(self, key: int) -> Root | None:
+        """The root that has an ``id()``, if one has."""
+        subject = self._subjects.get(key)
+        if subject is not None:
+            return subject
+        name = self._modules.get(key)
+        if name is None:
+            return None
         passing = name.partition(".")[0] in NOT_OWNERS or name in _RUNNING
-        own = not is_library(module_file(name))
-        roots.setdefault(id(namespace_of(module)), Root("" if passing else name, own))
-    for subject, name in subjects:
-        roots[id(subject)] = Root(name, own=True, subject=True)
-    return roots
+        return Root("" if passing else name, not is_library(module_file(name)))
 
 
 def users_roots(subjects: Iterable[tuple[Any, str]]) -> list[tuple[Any, str]]:

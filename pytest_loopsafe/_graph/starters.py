@@ -20,6 +20,7 @@ from pytest_loopsafe._words.stacks import (
     is_library,
     is_method,
     is_own,
+    is_pytests,
     suspended_chain,
 )
 from pytest_loopsafe._words.ways import entered_generators
@@ -60,7 +61,7 @@ def starters(*, within: bool = False) -> tuple[Starter, ...]:
         if is_own(code.co_filename):
             if begun and not any(one in code.co_filename for one in _HOOKS):
                 break  # who runs the pass is not in it
-        elif "/_pytest/" in code.co_filename:
+        elif is_pytests(code.co_filename):
             break
         else:
             begun = True

@@ -5,12 +5,58 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from pytest_loopsafe._graph import links
-from pytest_loopsafe._graph.kinds import is_plain_local
+from pytest_loopsafe._graph.kinds import instances_of, is_plain_local
 from pytest_loopsafe._words.stacks import local_variables
+
+
+@dataclass(frozen=True)
+class ThreadClocks:
+    """How long each other thread had run when they were read, where that can be told.
+
+    A thread whose clock stands still has run nothing, and so made nothing: an executor's that
+    waits for work, say, which many programs never end. The main thread is left out, for it waits
+    for the passes that run in others.
+
+    Attributes:
+        run: nanoseconds of CPU by thread; None where the system cannot tell.
+    """
+
+    run: dict[threading.Thread, int | None] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls) -> ThreadClocks:
+        """Read the clocks of all threads that are alive."""
+        waiting = (threading.current_thread(), threading.main_thread())
+        others = [one for one in threading.enumerate() if one not in waiting]
+        return cls({one: _nanoseconds(one) for one in others})
+
+    def is_as(self, before: ThreadClocks) -> bool:
+        """Whether none of these threads has run since; False where that cannot be told."""
+        return all(
+            clock is not None and before.run.get(thread) == clock
+            for thread, clock in self.run.items()
+        )
+
+
+def _nanoseconds(thread: threading.Thread) -> int | None:
+    """How much CPU a thread has used; None where that cannot be told.
+
+    Linux makes the number of a thread's clock from the thread's own (``CPUCLOCK_PERTHREAD`` and
+    ``CPUCLOCK_SCHED``, ``include/linux/posix-timers.h``; glibc's ``pthread_getcpuclockid`` does the
+    same) and refuses one that is gone. `time.pthread_getcpuclockid` may crash for such a thread.
+    """
+    if sys.platform != "linux" or thread.native_id is None:
+        return None
+    try:
+        return time.clock_gettime_ns(~thread.native_id << 3 | 6)
+    except OSError:
+        return None
 
 
 def thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
@@ -24,7 +70,7 @@ def thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
     """
     return [
         (one, wanted[id(links.own_dict(one))])
-        for one in gc.get_objects()
+        for one in instances_of(threading.local, gc.get_objects())
         if is_plain_local(type(one)) and id(links.own_dict(one)) in wanted
     ]
 

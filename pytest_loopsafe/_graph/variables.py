@@ -9,14 +9,19 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from pytest_loopsafe._graph.roots import users_roots
+from pytest_loopsafe._words.whose import TERRITORY
 
 _MAX_CODES = 500
 
 
 class _Known:
-    """What was found and when. It is asked before each pass, and holds until more is imported."""
+    """What was found and when. It is asked before each pass.
+
+    It holds until more is imported, or something else counts as the user's code.
+    """
 
     when: object = None
+    view: object = None
     codes: tuple[CodeType, ...] = ()
 
 
@@ -24,8 +29,8 @@ def codes_with_variables() -> tuple[CodeType, ...]:
     """By the names that they use: what they do with them is seen when they run."""
     last = next(reversed(sys.modules), "")
     now = (len(sys.modules), last, id(sys.modules.get(last)))
-    if _Known.when != now:
-        _Known.when, _Known.codes = now, tuple(_search())
+    if _Known.when != now or _Known.view is not TERRITORY.view:
+        _Known.when, _Known.view, _Known.codes = now, TERRITORY.view, tuple(_search())
     return _Known.codes
 
 

@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,11 +23,11 @@ from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._graph import bindings, links
 from pytest_loopsafe._graph.inventory import Inventory
-from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._graph.kinds import class_name, instances_of, is_a
 from pytest_loopsafe._graph.owners import Owner, OwnerSearch
 from pytest_loopsafe._graph.roots import ask_for_numbers, users_roots
 from pytest_loopsafe._graph.walk import Walk
-from pytest_loopsafe._words.findings import Clue, Observation
+from pytest_loopsafe._words.findings import Clue, Known, Observation
 from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.stacks import users_here
 
@@ -64,7 +65,7 @@ class Graph:
         self.notes: dict[str, None] = {}
         self._told: dict[int, weakref.ref[Any]] = {}
         self._told_places: set[str] = set()
-        self._remedies: dict[str, str] = {}
+        self._known_at: dict[str, Known] = {}
         self._advice = advice
         self._seen_at: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._of_thread = threading.local()
@@ -145,10 +146,12 @@ class Graph:
         """A path that ends at what its reader knows: the client, not a buffer deep within it."""
         for end, part in enumerate(owner.chain if not owner.hidden else (), start=1):
             adapter = self.adapters.of(part)
-            if adapter is not None and adapter.closers and (end > 1 or owner.subject):
+            known = adapter is not None and (adapter.closers or adapter.remedy)
+            if adapter is not None and known and (end > 1 or owner.subject):
                 path = links.write(owner.chain[:end], owner.start, self._loops.named)
-                self._remedies[path] = adapter.remedy
+                self._known_at[path] = Known(class_name(part), adapter.remedy)
                 return path
+        self._known_at.setdefault(owner.path, Known(class_name(owner.chain[-1])))
         return owner.path
 
     def named(self, owner: Owner) -> str | None:
@@ -156,10 +159,14 @@ class Graph:
         path = self.readable(owner)
         return None if links.UNNAMED in path else path
 
-    def remedy_at(self, path: str) -> str:
-        """What is advised for a subject, and by the library of a client; empty where nothing is."""
+    def known_of(self, path: str) -> Known:
+        """What is known of what is at a path: advice for a subject, and of a client's library."""
+        known = self._known_at.get(path, Known())
+        if not known.advice:  # a client's own task, deep within it: its library's advice holds
+            clients = (text for name, text in self._known_at.items() if path.startswith(f"{name}."))
+            known = replace(known, advice=next((one.advice for one in clients if one.advice), ""))
         advice = [text for name, text in self._advice.items() if path.startswith(name)]
-        return " ".join((*advice, self._remedies.get(path, ""))).rstrip()
+        return Known(known.kind, " ".join((*advice, known.advice)).rstrip())
 
     # -- clues -----------------------------------------------------------------------------
 
@@ -333,13 +340,8 @@ def all_loops() -> list[asyncio.AbstractEventLoop]:
     Of what was frozen (a worker's main process may do so before it forks) the collector shows
     nothing: there it is those that the user's globals reach.
     """
-    found = _loops_among(gc.get_objects())
+    found = instances_of(asyncio.AbstractEventLoop, gc.get_objects())
     if _is_frozen():
         for level in Walk(root for root, _ in users_roots(())).levels:
-            found |= _loops_among(gc.get_referents(*level))
-    return list(found.values())
-
-
-def _loops_among(things: Iterable[Any]) -> dict[int, asyncio.AbstractEventLoop]:
-    # The class is asked, not the object: isinstance() would run the code of proxies.
-    return {id(one): one for one in things if issubclass(type(one), asyncio.AbstractEventLoop)}
+            found += instances_of(asyncio.AbstractEventLoop, gc.get_referents(*level))
+    return list({id(loop): loop for loop in found}.values())

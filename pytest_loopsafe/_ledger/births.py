@@ -5,13 +5,16 @@ then the ``id()`` was asked for, in whatever form. That is an experiment, and ne
 code. What else could give the same pattern has to be ruled out:
 
 - set up once at first use: a pass with a new id after the reused one, in which it is born again;
-- a client that breaks in each second pass and is made anew in the next: two passes of one kind in a
-  row, or the slot itself, for what is broken leaves it;
-- a pool that is not yet full: a pass with a new id after the reused one.
+- a client that breaks in each second pass and is made anew in the next, or an entry for each two
+  calls (``batches.setdefault(count // 2, Batch())``): two passes of one kind in a row;
+- a pool that is not yet full: a pass with a new id after the reused one;
+- another thread, which fills a registry now and then, by luck in these passes and not in those:
+  then births alone tell nothing.
 
-Where the passes are too few for that, the number has to be found: in the key of the thing, or
-beside it, written when it was born and left alone when it was not. A number that is listed, in a
-set say, counts beside other evidence only: those who count their loops have one, too.
+Where the passes are too few for that, or another thread ran, the number has to be found: in the
+key of the thing, or beside it, written when it was born and left alone when it was not. A
+number that is listed, in a set say, counts beside other evidence only: those who count their loops
+have one, too.
 
 A pass with a new id that failed tells nothing: it may have ended before the thing was made.
 """
@@ -41,6 +44,7 @@ class Pass:
         is_new: True where none of them had an earlier loop's ``id()``, False where each had, None
             where some had.
         failed: whether an error left it.
+        alone: whether no other thread ran, which may have made what was born.
     """
 
     number: int
@@ -48,6 +52,7 @@ class Pass:
     loops: tuple[tuple[LoopInfo, LoopInfo | None], ...]
     is_new: bool | None
     failed: bool
+    alone: bool = True
 
 
 @dataclass
@@ -202,9 +207,13 @@ class Births:
         """Whether the pattern is proof; None where it is not even a hint."""
         if max(new) < min(reused):
             return writing.how is not How.LISTED if writing is not None else None
+        new = [i for i in new if self.passes[i].alone]
+        reused = [i for i in reused if self.passes[i].alone]
+        if not new or not reused or not min(new) < min(reused) < max(new):
+            return writing is not None and writing.how is not How.LISTED
         if not self._alternates(new, reused):
             return True
-        return record.by_key or writing is not None
+        return writing is not None
 
     def _alternates(self, new: Sequence[int], reused: Sequence[int]) -> bool:
         """Whether each second pass was the one kind, and each second the other."""

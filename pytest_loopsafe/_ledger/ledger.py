@@ -7,9 +7,8 @@ nothing behind, so a watch that lives for days does not grow with what was done 
 from __future__ import annotations
 
 import gc
-import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -29,6 +28,7 @@ from pytest_loopsafe._probes.connections import (
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LoopClosing
 from pytest_loopsafe._probes.sockets import SocketLent, number_of
+from pytest_loopsafe._words.descriptors import identity_of
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
 from pytest_loopsafe._words.naming import name_thing
 from pytest_loopsafe._words.stacks import stack_here, users_here
@@ -173,13 +173,13 @@ class Ledger:
         """A weak reference; where the class has none (asyncpg's pool), its address to look up."""
         key, kind = id(thing), type(thing)
 
-        def forget(ref: object) -> None:
+        def forget(ref: object, most: int = _DYING) -> None:
             record = self._by_id.get(key)
             if record is not None and record.ref is ref:
                 del self._by_id[key]
                 # Of what is in a cycle the collector calls this first, and then the finalizer.
                 self._dying[key] = record
-                if len(self._dying) > _DYING:
+                if len(self._dying) > most:  # at exit the global may be gone
                     self._dying.pop(next(iter(self._dying)), None)
 
         try:
@@ -239,11 +239,12 @@ class Ledger:
             self._dying.clear()
 
 
-def _descriptor(thing: Any) -> tuple[int, int] | None:
+def _descriptor(thing: Any) -> tuple[int, Hashable] | None:
     """The file descriptor of a connection, and the identity of what is behind it."""
     held = _cpython.descriptor_of(thing)
     try:
         number = held.fileno() if held is not None else -1
-        return (number, os.fstat(number).st_ino) if number >= 0 else None
     except (OSError, ValueError):  # a pipe that was closed by somebody else
         return None
+    identity = identity_of(number) if number >= 0 else None
+    return (number, identity) if identity is not None else None

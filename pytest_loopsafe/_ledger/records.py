@@ -5,15 +5,15 @@ A record keeps nothing alive: weak references, code objects and lines.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.bindings import is_left
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._probes.sockets import is_closed
@@ -49,7 +49,7 @@ class TaskLife:
             return False
         rivals = list(itertools.islice(earlier, _RIVALS))
         if len(rivals) < _RIVALS:
-            self._alongside = weakref.WeakSet(asyncio.all_tasks(task.get_loop()))
+            self._alongside = weakref.WeakSet(_cpython.all_tasks(task.get_loop()))
         return any(task in one._alongside and not one.is_of(task) for one in rivals)
 
 
@@ -135,7 +135,7 @@ class Record:
     by_client: bool
     closed: bool = False
     collected: bool = False
-    descriptor: tuple[int, int] | None = None
+    descriptor: tuple[int, Hashable] | None = None
     lent: tuple[weakref.ref[Any], ...] = ()
     slot: Slot | None = None
     connections: list[Record] = field(default_factory=list)

@@ -79,9 +79,13 @@ def _among_connections(batch: Batch, graph: Graph) -> Rivalry | None:
     """Whose are a client's that no adapter knows, or of the user's own making.
 
     Which of the functions that ran is the one that fills the place is read from what it writes to
-    and from the path to the winner. Of the lost ones another call of it was on its way.
+    and from the path to the winner. Of the lost ones another call of it was on its way. Where all
+    were closed nobody has lost one: most code that opens several at once does that, and whose each
+    was, which may be a search of the heap, need not be asked.
     """
     rivals = [one for one in batch.records if not one.by_client]
+    if not any(one.left_open for one in rivals):
+        return None
     unheld: list[Record] = []
     winner, place = None, None
     wanted: tuple[Maker, ...] = ()

@@ -114,7 +114,7 @@ class _Hooks:
                 self._note(context, coroutine, frame, _name(context))
             return coroutine
 
-        return _cpython.marked_async(__aenter__)
+        return __aenter__
 
     def _build_left(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __aexit__(context: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
@@ -124,7 +124,7 @@ class _Hooks:
                 self._emit(ContextLeft(context, _cpython.get_running_loop(), coroutine))
             return coroutine
 
-        return _cpython.marked_async(__aexit__)
+        return __aexit__
 
     def _build_stack_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __aenter__(stack: Any) -> Any:  # noqa: N807
@@ -133,7 +133,7 @@ class _Hooks:
                 self._open.pop(id(stack), None)
             return original(stack)
 
-        return _cpython.marked_async(__aenter__)
+        return __aenter__
 
     def _build_into_stack(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def enter(stack: Any, *args: Any, **kwargs: Any) -> Any:
@@ -147,8 +147,6 @@ class _Hooks:
                 self._note(stack, coroutine, sys._getframe(1), what)
             return entered
 
-        if original.__name__ == "enter_async_context":
-            return _cpython.marked_async(enter)
         return enter
 
     def _build_handed_on(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -85,7 +85,7 @@ class Events(Uses):
         if not record.found:
             record.found = True
             self.emit(FoundSet(event, loop))
-        task = asyncio.current_task(loop) if asked else None
+        task = _cpython.task_in(loop) if asked else None
         if task is not None and len(record.askers) <= _MOST_ASKERS:
             record.askers[id(task)] = weak(task)
 
@@ -101,9 +101,7 @@ class Events(Uses):
             self.emit(EventChanged(event, loop))
         if record is not None and record.found and record.loop() is loop and not record.told:
             record.told = True
-            if len(record.askers) <= _MOST_ASKERS and not record.has_asked(
-                asyncio.current_task(loop)
-            ):
+            if len(record.askers) <= _MOST_ASKERS and not record.has_asked(_cpython.task_in(loop)):
                 self.emit(AnnouncedAnew(event, loop, method))
         if effective:
             self.of(event).set_in = weak(loop) if sets else None

@@ -125,7 +125,7 @@ class ExecutorProbe:
                 emit(DefaultPoolEnding(self))
                 return original(self, *args, **kwargs)
 
-            return _cpython.marked_async(shutdown_default_executor)
+            return shutdown_default_executor
 
         patches.replace(concurrent.futures.ThreadPoolExecutor, "submit", build_submit)
         patches.on_loop_classes("run_in_executor", build_run, inherited=True)

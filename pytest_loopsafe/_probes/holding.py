@@ -101,7 +101,7 @@ class Gates(Uses):
     def acquire(self, primitive: Any, loop: Any, user: FrameType, face: Any = None) -> None:
         """It is taken. `face` is the condition that is entered, where it is that."""
         gate: Gate = self.of(primitive)
-        task = asyncio.current_task(loop)
+        task = _cpython.task_in(loop)
         if gate.holder is not None and gate.holder() is not task:
             self._met(gate)
         if gate.loop() is not loop:
@@ -138,7 +138,7 @@ class Gates(Uses):
     def release(self, gate: Gate) -> None:
         """It is given back: within the step, if it was taken in it."""
         loop = _cpython.get_running_loop()
-        task = asyncio.current_task(loop) if loop is not None else None
+        task = _cpython.task_in(loop) if loop is not None else None
         if task is None or gate.holder() is not task:
             self._met(gate)
         elif gate.permits > 1:
@@ -219,7 +219,7 @@ def hook(patches: Patches, gates: Gates) -> None:
 def _acquire(gates: Gates) -> Build:
     def build(original: Original) -> Original:
         running, known = _cpython.get_running_loop, gates.records.get
-        steps, task_of, ref = gates.steps.table, asyncio.current_task, weakref.ref
+        steps, task_of, ref = gates.steps.table, _cpython.task_in, weakref.ref
         lock_state, idle = private.lock_state, private.UNCONTENDED
 
         def acquire(self: Any) -> Any:
@@ -247,7 +247,7 @@ def _acquire(gates: Gates) -> Build:
                     gates.acquire(self, loop, user)
             return original(self)
 
-        return _cpython.marked_async(acquire)
+        return acquire
 
     return build
 
@@ -260,7 +260,7 @@ def _is_entered(gate: Any, caller: FrameType, lock: Any) -> bool:
 def _release(gates: Gates) -> Build:
     def build(original: Original) -> Original:
         running, known = _cpython.get_running_loop, gates.records.get
-        steps, task_of = gates.steps.table, asyncio.current_task
+        steps, task_of = gates.steps.table, _cpython.task_in
         step_of: Callable[[int], Any] = steps.get
 
         def release(self: Any) -> Any:
@@ -304,7 +304,7 @@ def _enter(gates: Gates) -> Build:
                 gates.acquire(lock, loop, user, self)
             return original(self)
 
-        return _cpython.marked_async(__aenter__)
+        return __aenter__
 
     return build
 
@@ -318,6 +318,6 @@ def _leave(gates: Gates) -> Build:
                 gates.release(gate)
             return original(self, *args)
 
-        return _cpython.marked_async(__aexit__)
+        return __aexit__
 
     return build

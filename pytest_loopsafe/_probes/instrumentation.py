@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
 import sys
 import threading
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
 
-from pytest_loopsafe._cpython import BaseEventLoop, Topic, namespace_of
+from pytest_loopsafe._cpython import BaseEventLoop, Topic, marked_async, namespace_of
 from pytest_loopsafe._words.descriptors import Conversation, conversations
 
 _HEAP_TYPE = 1 << 9
@@ -78,7 +79,8 @@ class Patches:
         """Replace ``owner.name`` by what `build` makes of the original.
 
         A function that two modules have is replaced by one and the same in both: pickle finds it by
-        the name of its own module, and wants to find itself.
+        the name of its own module, and wants to find itself. One that stands for a coroutine
+        function says that it is one: ``create_autospec()`` and frameworks ask.
 
         What this interpreter does not have is left alone: of that the canary tells.
         """
@@ -91,6 +93,8 @@ class Patches:
         else:
             replacement = build(original)
             functools.update_wrapper(replacement, original)
+            if inspect.iscoroutinefunction(original):
+                marked_async(replacement)
             if isinstance(owner, ModuleType):
                 self._of_modules[id(original)] = original, replacement
         setattr(owner, name, replacement)

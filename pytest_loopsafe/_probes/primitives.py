@@ -141,7 +141,7 @@ def _use(uses: Uses, name: str) -> Build:
                         uses.is_found_set(self, loop, asked=False)
             return original(self, *args, **kwargs)
 
-        return _cpython.marked_async(method)
+        return method
 
     return build
 
@@ -188,7 +188,7 @@ def _ask(uses: Uses, promise: Callable[[Any, Any], dict[str, int] | None]) -> Bu
             if loop is not None and (
                 record is None or not record.plainly or record.loop() is not loop
             ):
-                left, task = promise(self, answer), asyncio.current_task(loop)
+                left, task = promise(self, answer), _cpython.task_in(loop)
                 if left is not None and task is not None:
                     uses.steps.asks(task, self, left, frame)
             return answer

@@ -227,7 +227,7 @@ def _unbegun(given: Any) -> Iterator[Coroutine]:
 
 def _tasks_to_come(loop: Any) -> list[Any]:
     """The tasks of a loop that does not run."""
-    return [] if loop.is_running() else list(islice(asyncio.all_tasks(loop), _MOST_TASKS))
+    return [] if loop.is_running() else list(islice(_cpython.all_tasks(loop), _MOST_TASKS))
 
 
 def _is_called_by(code: CodeType) -> bool:

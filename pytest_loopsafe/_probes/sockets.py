@@ -121,7 +121,7 @@ class LendingProbe:
                     lend(sock, self)
                 return making(original, self, sock, args, kwargs)
 
-            return _cpython.marked_async(make)
+            return make
 
         def build_use(original: Callable[..., Any]) -> Callable[..., Any]:
             name = original.__name__

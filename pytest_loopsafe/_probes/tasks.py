@@ -132,6 +132,7 @@ class TaskProbe:
 
             def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
+                is_told = False
                 if type(coro) is CoroutineType:
                     told = tasks.of(coro.cr_code, self)
                     if told.count < TOLD or told.wraps:
@@ -141,9 +142,12 @@ class TaskProbe:
                             told.wraps = True
                             told = tasks.of(code, self)
                             told.count += 1
-                        if told.count <= TOLD:
+                        is_told = told.count <= TOLD
+                        if is_told:
                             emit(TaskStarted(self, code, coro, told.count == TOLD))
                 task = original(self, coro, **kwargs)
+                if is_told and _cpython.FORGETS_DONE:
+                    _cpython.note_task(task)
                 if own_debug and _cpython.in_debug(self):
                     _cpython.forget_hook(task)
                 return task

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Sighting
 from pytest_loopsafe._probes.steps import Asked, Steps
 from pytest_loopsafe._words.answers import Place
@@ -140,7 +141,7 @@ class Uses:
         if not counts:
             record.settled = method == "put"  # without a limit, which stays so
             return
-        task = asyncio.current_task(loop)
+        task = _cpython.task_in(loop)
         asked = None if waits else self.steps.answered(task, primitive, method, user)
         if asked is None:
             record.settled = record.plainly = True

@@ -58,6 +58,8 @@ class Detector:
         self.loops = loops
         self.graph = graph
         self.ledger = ledger
+        self.waits = False
+        """Whether a verdict waits for the end of who goes on, though no more may be seen of it."""
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Judge one sighting at the moment it happens, in the thread where it happens."""

@@ -31,8 +31,8 @@ RULE = Rule(
     "foreign-primitive",
     Severity.ERROR,
     "a primitive bound to another loop was used",
-    "Make it inside the loop that uses it, or keep one for each loop in a WeakKeyDictionary "
-    "keyed by the loop itself (never by id(loop)).",
+    "Make it inside the loop that uses it, or keep one for each loop: LoopLocal(asyncio.Lock) of "
+    "pytest_loopsafe.recipes does.",
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -267,4 +268,14 @@ class ThreadCalls(Detector):
         return Observation(
             Finding(RULE, message, here, home, (stack, *loop_births(home)), remedy),
             about=(about,) if about is not None else (),
+            identity=_called_asyncio(stack.frames),
         )
+
+
+def _called_asyncio(frames: tuple[Frame, ...]) -> Frame | None:
+    """Which line of a library called asyncio, in a thread that runs none of the user's.
+
+    An Event that is set there schedules its waiters' callbacks there: that is one call.
+    """
+    outside = [frame for frame in frames if f"{os.sep}asyncio{os.sep}" not in frame.file]
+    return outside[-1] if outside and all(frame.library for frame in frames) else None

@@ -293,7 +293,7 @@ class Hang(Detector):
 
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[Any]:
     try:
-        return sorted(asyncio.all_tasks(loop), key=lambda task: str(task.get_name()))
+        return sorted(_cpython.all_tasks(loop), key=lambda task: str(task.get_name()))
     except RuntimeError:  # the set of tasks kept changing while it was being read
         return []
 

@@ -64,7 +64,7 @@ RULE = Rule(
     Severity.ERROR,
     "a primitive was used in two loops",
     "Nothing raised only because nobody had to wait. Make it inside the loop that uses it, or "
-    "keep one for each loop in a WeakKeyDictionary keyed by the loop itself (never by id(loop)).",
+    "keep one for each loop: LoopLocal(asyncio.Lock) of pytest_loopsafe.recipes does.",
 )
 
 

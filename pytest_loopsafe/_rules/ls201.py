@@ -29,6 +29,7 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.naming import name_loop, name_thing
 from pytest_loopsafe._words.rules import Rule, Severity
+from pytest_loopsafe._words.stacks import Stack
 
 STALE = Rule(
     "LS201",
@@ -101,6 +102,8 @@ class StaleResource(Detector):
             yield self._stale(owner, info, user, did)
 
     def _stale(self, owner: Owner, info: LoopInfo, user: LoopInfo, did: str) -> Observation:
+        record = next(filter(None, map(self.ledger.of, reversed(owner.chain))), None)
+        made = (Stack(f"it was made in {record.loop}", record.made),) if record else ()
         return Observation(
             Finding(
                 STALE,
@@ -108,7 +111,7 @@ class StaleResource(Detector):
                 f"although {user} {did}",
                 user,
                 info,
-                loop_births(info, user),
+                (*made, *loop_births(info, user)),
                 STALE.remedy,
                 home_state="closed",
                 owner=self.graph.named(owner),

@@ -7,14 +7,14 @@ who held it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from pytest_loopsafe._ledger.records import Record
 from pytest_loopsafe._probes.connections import ConnectionProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe
 from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
+from pytest_loopsafe._words.descriptors import identity_of
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Stack
@@ -73,9 +73,6 @@ class RebindLeak(Detector):
         )
 
 
-def _still_open(descriptor: tuple[int, int]) -> bool:
+def _still_open(descriptor: tuple[int, Hashable]) -> bool:
     number, identity = descriptor
-    try:
-        return os.fstat(number).st_ino == identity
-    except OSError:
-        return False
+    return identity_of(number) == identity

@@ -8,10 +8,8 @@ connections, and nobody accepts them.
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,6 +18,7 @@ from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed
 from pytest_loopsafe._probes.sockets import LendingProbe, Listening
 from pytest_loopsafe._rules.base import Detector, loop_births
 from pytest_loopsafe._rules.ls202 import LEAK
+from pytest_loopsafe._words.descriptors import identity_of
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.stacks import Frame, Stack, stack_here
@@ -36,13 +35,11 @@ class _Listener:
     loop: LoopInfo
     made: tuple[Frame, ...]
     number: int
-    identity: int
+    identity: Hashable
     ended: bool = False
 
     def is_open(self) -> bool:
-        with suppress(OSError):
-            return os.fstat(self.number).st_ino == self.identity
-        return False
+        return identity_of(self.number) == self.identity
 
 
 class ListenerOfDeadLoop(Detector):
@@ -72,9 +69,10 @@ class ListenerOfDeadLoop(Detector):
                 continue  # a path leads to one listener only
             address = (sock.family, *sock.getsockname()[:2])
             number = sock.fileno()
-            here = _Listener(
-                weak(sighting.server), now, stack_here(), number, os.fstat(number).st_ino
-            )
+            identity = identity_of(number)
+            if identity is None:  # what cannot be known again is nobody's
+                continue
+            here = _Listener(weak(sighting.server), now, stack_here(), number, identity)
             others = [one for one in self._at.pop(address, ()) if one.is_open()]
             self._at[address] = [*others, here]
             for other in others:

@@ -82,6 +82,8 @@ class LoopRace(Detector):
                 yield from self._judge(rivals)
 
     def _judge(self, rivals: list[_MadeLoop]) -> Iterator[Observation]:
+        if not any(filled_if_empty_by(maker) for one in rivals for maker in one.makers):
+            return  # made for no slot: spare the search, which may read the whole heap
         held: list[tuple[_MadeLoop, str]] = []
         lost: list[_MadeLoop] = []
         for one in rivals:

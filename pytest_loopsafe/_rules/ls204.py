@@ -18,12 +18,14 @@ from typing import Any
 
 from pytest_loopsafe._graph.inventory import Inventory, Known
 from pytest_loopsafe._graph.numbers import Numbers
+from pytest_loopsafe._graph.threads import ThreadClocks
 from pytest_loopsafe._ledger.births import Births, Pass, Taken
 from pytest_loopsafe._probes.births import LoopBorn
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.naming import a
 from pytest_loopsafe._words.rules import Rule, Severity
 
 RULE = Rule(
@@ -68,6 +70,7 @@ class LoopIdentity(Detector):
         super().__init__(*args)
         self._births = Births()
         self._known: Known | None = None
+        self._clocks = ThreadClocks()
         self._had: dict[int, LoopInfo] = {}
         self._numbers: set[int] = set()
         self._before: dict[int, int | str] = {}
@@ -78,6 +81,7 @@ class LoopIdentity(Detector):
         """Note which ids loops get; look after each pass, and judge when all have ended."""
         if isinstance(sighting, PassBegun):
             if sighting.number <= 1 and self._known is None and self.graph.numbers_are_asked_for():
+                self._clocks = ThreadClocks.read()
                 inventory = self._look()
                 self._known, self._before = inventory.things(), inventory.numbers()
                 self._remembered = frozenset(self._before.values())
@@ -116,9 +120,11 @@ class LoopIdentity(Detector):
         elif len(made) == 1 and made[0].earlier is not None:
             is_new = False
         loops = tuple((one.loop, one.earlier) for one in made)
+        before, self._clocks = self._clocks, ThreadClocks.read()
         inventory = self._look()
+        alone = ThreadClocks.read().is_as(before)
         self._births.add(
-            Pass(end.number, keys.pop(), loops, is_new, end.failed),
+            Pass(end.number, keys.pop(), loops, is_new, end.failed, alone),
             known,
             inventory,
             Numbers(frozenset(self._numbers), self._before),
@@ -136,7 +142,7 @@ class LoopIdentity(Detector):
             else:
                 self.graph.notes[
                     f"whether {taken.path} is decided by a loop's id() cannot be told from so few "
-                    "loops: four or more would tell"
+                    "loops, or beside threads that work: four or more, and none beside, would tell"
                 ] = None
 
     def _report(self, taken: Taken) -> Observation:
@@ -148,7 +154,7 @@ class LoopIdentity(Detector):
             Finding(
                 RULE,
                 f"{later} has the id() of {earlier}, which is gone, and was taken for it: "
-                f"{taken.path} (a {taken.kind}) was made in {_listed(born)}, {new}, "
+                f"{taken.path} ({a(taken.kind)}) was made in {_listed(born)}, {new}, "
                 f"and not in {later}{memory}",
                 later,
                 earlier,

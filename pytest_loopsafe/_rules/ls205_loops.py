@@ -36,9 +36,8 @@ from pytest_loopsafe._words.stacks import Frame, Stack, stack_here
 from pytest_loopsafe._words.weak import Ref, weak
 
 _REMEDY = (
-    "Keep one for each loop, in a WeakKeyDictionary keyed by the running loop "
-    "(pytest_loopsafe.recipes.LoopLocal), or hand the work to the one loop that has it, with "
-    "asyncio.run_coroutine_threadsafe()."
+    "Keep one for each loop (LoopLocal of pytest_loopsafe.recipes does), or hand the work to the "
+    "one loop that has it, with asyncio.run_coroutine_threadsafe()."
 )
 _MAX_PLACES = 1_000
 _MAX_LOOPS = 20

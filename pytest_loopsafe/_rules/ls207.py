@@ -57,14 +57,15 @@ NOT_RESTARTED = Rule(
     "background-not-restarted",
     Severity.ERROR,
     "a background task ended with its loop and was never started again",
-    "Start it in each loop that relies on it (keep it in a WeakKeyDictionary keyed by the running "
-    "loop, or start and stop it with `async with`); a flag such as `started` says nothing about "
+    "Start it in each loop that relies on it (keep it with LoopLocal of pytest_loopsafe.recipes, "
+    "or start and stop it with `async with`); a flag such as `started` says nothing about "
     "the loop of today: ask the task itself, and its loop.",
 )
 
 _SET_BACK = (
     "Set it back in a `finally`, which also runs when the loop's end cancels the task, or keep a "
-    "status for each loop (in a WeakKeyDictionary keyed by the running loop)."
+    "status for each loop (in a WeakKeyDictionary keyed by the running loop: a plain value does "
+    "not keep the loop)."
 )
 _MAX_CODES = 1_000
 _MAX_CANCELLED = 100

@@ -45,8 +45,8 @@ RULE = Rule(
     "replaced-while-held",
     Severity.ERROR,
     "a lock, semaphore or condition was replaced while it was held or waited on",
-    "Make it once for each loop and keep it: look it up in a WeakKeyDictionary keyed by the "
-    "running loop, and never replace one that is locked.",
+    "Make it once for each loop and keep it (LoopLocal of pytest_loopsafe.recipes does), and "
+    "never replace one that is locked.",
 )
 
 _MAX_ENTRIES = 1_000
@@ -206,7 +206,7 @@ class ReplacedWhileHeld(Detector):
                     Stack("and the other one here", pair.other.made.frames),
                 ),
                 "Make it once for those that it is to keep apart: where they are started, and hand "
-                "it to each; or one for each loop, in a WeakKeyDictionary keyed by the loop.",
+                "it to each; or one for each loop, with LoopLocal of pytest_loopsafe.recipes.",
             ),
             users=() if bearer is None else (bearer,),
             identity=_site(made),

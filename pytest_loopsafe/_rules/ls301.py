@@ -10,6 +10,7 @@ Nobody who writes a test can end it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import weakref
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from pytest_loopsafe._words.stacks import (
     describe_frames,
     is_library,
     is_own,
+    is_pytests,
     is_stdlib,
     suspended_frames,
 )
@@ -103,18 +105,21 @@ class LeftTasks(Detector):
 def pending_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
     """The tasks of a loop that nobody has dealt with: neither done nor asked to end."""
     try:
-        tasks = asyncio.all_tasks(loop)
+        tasks = _cpython.all_tasks(loop)
     except RuntimeError:  # the set of tasks kept changing while it was being read
         return []
     left = [
         task
         for task in tasks
-        if not task.cancelling() and _cpython.coroutine_code(task) is not None
+        if not task.cancelling()
+        and _cpython.coroutine_code(task) is not None
+        and not _cpython.is_loops_own(task)
     ]
     return sorted(left, key=lambda task: str(task.get_name()))
 
 
 _HOOKS = ("pytest_fixture_setup", "pytest_pyfunc_call")
+_ASYNCIO = f"{os.sep}asyncio{os.sep}"
 
 
 def _runs_tests() -> bool:
@@ -131,9 +136,9 @@ def _runs_tests() -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
-        if "/_pytest/" in file:
+        if is_pytests(file):
             return bool(inside) and inside <= outside and (by_hook or not of_user)
-        if is_own(file) or (is_stdlib(file) and "/asyncio/" in file):
+        if is_own(file) or (is_stdlib(file) and _ASYNCIO in file):
             is_outside = is_outside or bool(inside)  # the loop itself is passed
         else:
             (outside if is_outside else inside).add(file)

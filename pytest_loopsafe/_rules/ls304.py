@@ -38,10 +38,15 @@ class LoopLeftOpen(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the loops that nobody closed."""
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
+        self.waits = False
         for info in self.loops.open_until_now():
             if self.loops.is_closed(info) or info in running or info.pass_number == 0:
                 continue
-            if not self.loops.lasts(info) and _made_by_user(info):
+            if not _made_by_user(info):
+                continue
+            if self.loops.lasts(info):
+                self.waits = True  # a fixture may close what it made
+            else:
                 yield Observation(
                     Finding(
                         LEFT_OPEN,

@@ -34,7 +34,7 @@ from pytest_loopsafe._rules.base import Detector, RunEnded, loop_births
 from pytest_loopsafe._rules.ls103 import next_to_the_call
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.findings import Finding, Observation
-from pytest_loopsafe._words.loops import LoopInfo
+from pytest_loopsafe._words.loops import LoopInfo, Maker
 from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import (
     Frame,
@@ -70,6 +70,7 @@ class _Installed:
     Attributes:
         is_by_hand: with ``set_event_loop``, and not by the policy that was asked for one.
         serves_all: it was installed before the first pass.
+        maker: who did it, where that is known: a test, or a fixture.
     """
 
     ref: weakref.ref[Any]
@@ -77,6 +78,7 @@ class _Installed:
     frames: tuple[Frame, ...]
     is_by_hand: bool
     serves_all: bool
+    maker: Maker | None
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class LoopSetGlobally(Detector):
 
     def _as_installed(self, loop: Any, frames: tuple[Frame, ...], *, by_hand: bool) -> _Installed:
         info, serves_all = self.loops.of(loop), self.loops.pass_number == 0
-        return _Installed(weakref.ref(loop), info, frames, by_hand, serves_all)
+        maker = self.loops.maker()
+        return _Installed(weakref.ref(loop), info, frames, by_hand, serves_all, maker)
 
     def _got(self, loop: Any) -> Iterator[Observation]:
         ident = threading.get_ident()
@@ -206,11 +209,15 @@ class LoopSetGlobally(Detector):
 
     def _left_set(self) -> Iterator[Observation]:
         alive = {thread.ident for thread in threading.enumerate()}
+        self.waits = False
         for ident, installed in self._installed.items():
             loop = installed.ref()
             if ident not in alive or (loop is not None and loop.is_running()):
                 continue  # its thread is gone, or it is the loop of a thread of its own
             if not installed.is_by_hand or installed.serves_all:
+                continue
+            if self._may_take_back(installed.maker):
+                self.waits = True
                 continue
             info = installed.info
             yield Observation(
@@ -223,6 +230,10 @@ class LoopSetGlobally(Detector):
                     SET.remedy,
                 )
             )
+
+    def _may_take_back(self, maker: Maker | None) -> bool:
+        """Whether it was a fixture's doing that has not been torn down yet."""
+        return maker is not None and not maker.is_over and maker.name != self.loops.test
 
 
 def _would_be_made(taken: _Taken) -> bool:

@@ -173,14 +173,16 @@ class LeftQueues(Detector):
         return None
 
     def _unread(self, left: _Left) -> Observation:
-        items = "1 item" if left.items == 1 else f"{left.items} items"
         whose = f" {left.owner}" if left.owner else ""
+        what = f"of the {left.name}{whose}"
+        one = left.items == 1
+        items = f"1 item {what} was" if one else f"{left.items} items {what} were"
         frames = left.known.filled[left.loop.number]
         return Observation(
             Finding(
                 RULE,
-                f"{items} of the {left.name}{whose} were still unread when {left.loop} ended, and "
-                "nobody read them later: that work is lost",
+                f"{items} still unread when {left.loop} ended, and nobody read "
+                f"{'it' if one else 'them'} later: that work is lost",
                 left.loop,
                 None,
                 (Stack(f"it was filled here in {left.loop}", frames), *loop_births(left.loop)),

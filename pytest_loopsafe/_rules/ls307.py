@@ -202,7 +202,7 @@ class WorkOutlivesRun(Detector):
         run = self._run_of(number)
         if run is None or _cpython.get_running_loop() is not sighting.loop:
             return
-        spawner = asyncio.current_task(sighting.loop)
+        spawner = _cpython.task_in(sighting.loop)
         coroutine = spawner.get_coro() if spawner is not None else None
         if coroutine is None or type(coroutine) is not CoroutineType:
             return  # of a callback, as a server's are: of no run

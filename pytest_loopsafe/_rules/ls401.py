@@ -97,7 +97,7 @@ class InheritedLoop(Detector):
         yield Observation(
             Finding(
                 INHERITED_LOOP,
-                f"{home} ({state}), made in process {home.pid}, {done} a forked child",
+                f"{name_loop(home, state)}, made in process {home.pid}, {done} a forked child",
                 None,
                 home,
                 (Stack("used in the child", stack_here()), *loop_births(home)),

@@ -26,8 +26,7 @@ import functools
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +41,13 @@ _MOST = 60_000
 """How many free blocks to use up before the one that is wanted: 10 ms. Mostly it is found at once;
 in a process that has run for long thousands may lie before it."""
 
-_AT_FIRST = 1_000
+_AT_FIRST = 250
 """How many of them before the next loop is about to be made: the place may not be free yet."""
 
 _FOR_ANOTHER = 100
 """The same for a pass's second loop and those that follow, of which there may be hundreds."""
+
+_MOST_GIVEN = 50_000
 
 _KEPT = 10_000
 """How many of them are kept for the next search: 0.6 to 3 MB."""
@@ -87,15 +88,10 @@ class Steering:
         self._aiming = threading.RLock()
         self.births: list[Birth] = []
 
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether no other thread makes a loop now, nor will in this block."""
-        alone = self._aiming.acquire(blocking=False)
-        try:
-            yield alone
-        finally:
-            if alone:
-                self._aiming.release()
+    # The lock is taken where no other thread makes a loop now, and else left. Not by a context
+    # manager: what one is made of (an empty dictionary of arguments) is as large as a loop, and
+    # sat in the very place that was looked for, where no other dictionary was free: in one fresh
+    # process of six.
 
     def next_pass(self) -> None:
         """The pass that went on has ended, and with it its last loop.
@@ -106,21 +102,27 @@ class Steering:
         self._owed = bool(last) and all(one.wanted and not one.recycled for one in last)
         self._pass += 1
         self._in_pass = 0
-        with self._alone() as alone:
-            if alone:
+        if self._aiming.acquire(False):
+            try:
                 self._reserve(self._pass, _AT_FIRST)
+            finally:
+                self._aiming.release()
 
     def reserve(self) -> None:
         """The pass's last loop may just have gone: have its place, before anything else has it."""
-        with self._alone() as alone:
-            if alone:
+        if self._aiming.acquire(False):
+            try:
                 self._reserve(self._pass + 1, _AT_FIRST)
+            finally:
+                self._aiming.release()
 
     def let_go(self) -> None:
         """The run has ended: no place is held any more."""
-        with self._alone() as alone:
-            if alone:
+        if self._aiming.acquire(False):
+            try:
                 self._blocks.clear()
+            finally:
+                self._aiming.release()
 
     def _wanted(self, number: int) -> bool | None:
         wanted = self._plan(number, self._passes)
@@ -147,11 +149,13 @@ class Steering:
 
     def make(self, factory: Callable[[], Any]) -> Any:
         """Make the next loop with `factory`, at an address according to plan."""
-        with self._alone() as alone:
-            if alone:
+        if self._aiming.acquire(False):
+            try:
                 return self._aimed(factory)
+            finally:
+                self._aiming.release()
         loop = factory()
-        _given().add(id(loop))
+        _remember(id(loop))
         return loop
 
     def _aimed(self, factory: Callable[[], Any]) -> Any:
@@ -174,7 +178,7 @@ class Steering:
             self.births.append(Birth(recycled, wanted, "" if recycled else reason))
         self._address = id(loop)
         self._seen.add(self._address)
-        _given().add(self._address)
+        _remember(self._address)
         if type(loop) is not self._kind and self._plan is not never_mind:
             self._kind, self._shape = type(loop), _cpython.footprint(type(loop))
             self._blocks.clear()  # of another size, as what was seen
@@ -242,6 +246,14 @@ class _Blocks:
 def _given() -> set[int]:
     """All addresses that loops were given, in whichever run: an earlier one's may be remembered."""
     return set()
+
+
+def _remember(address: int) -> None:
+    """Note that a loop has had it. Of very many all are forgotten: 5 MB, and nobody recalls one."""
+    given = _given()
+    if len(given) >= _MOST_GIVEN:
+        given.clear()
+    given.add(address)
 
 
 @functools.cache

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from pytest_loopsafe._report.rendering import count, headline
+from pytest_loopsafe._report.rendering import headline
 from pytest_loopsafe._report.report import LoopReport
+from pytest_loopsafe._report.text import count
 from pytest_loopsafe._run.runner import LoopRun
 from pytest_loopsafe._watch.watch import Watch
 from pytest_loopsafe._words.settings import LoopFactory, Settings, parse_ignores, parse_own

@@ -12,6 +12,7 @@ would run at an ordinary end (pytest's capture, temporary folders, ``atexit``) i
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from pytest_loopsafe._run.parcels import ChildPass, ForkedPassError, Parcel
 from pytest_loopsafe._run.watchdog import patience
 from pytest_loopsafe._spool import wire
 from pytest_loopsafe._watch.watch import Watch
+from pytest_loopsafe._words import clock
 from pytest_loopsafe._words.findings import Origin
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.settings import SettingsError
@@ -37,6 +39,7 @@ ROLE = "forked child"
 _TO_JUDGE = 5.0
 """Seconds beyond a pass's own for judging what it left, and for writing that down."""
 _TO_JOIN = 2.0
+_PR_SET_PDEATHSIG = 1
 _STREAMS = ("stdout", "stderr")
 
 
@@ -110,8 +113,9 @@ class ForkedPasses:
         result = Path(self._watch.children.folder()) / f"pass-{number}.pickle"
         for name in _STREAMS:
             _flush(name)  # what is in the buffers would else be printed twice
-        pid = _fork()
+        parent, pid = os.getpid(), _fork()
         if not pid:
+            _end_with(parent)
             self._be_child(number, body, result)
         status, late = self._wait(pid)
         self._watch.children.poll()
@@ -132,7 +136,7 @@ class ForkedPasses:
 
     def _wait(self, pid: int) -> tuple[int | None, bool]:
         """The child's exit status (None: somebody else asked for it), and whether it was late."""
-        deadline = time.monotonic() + patience(self._timeout) + _TO_JUDGE
+        deadline = clock.now() + patience(self._timeout) + _TO_JUDGE
         late, pause = False, 0.0005
         try:
             while True:
@@ -140,7 +144,7 @@ class ForkedPasses:
                 if ended:
                     pid = 0
                     return os.waitstatus_to_exitcode(status), late
-                if not late and time.monotonic() > deadline:
+                if not late and clock.now() > deadline:
                     late = True
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(pause)
@@ -217,13 +221,21 @@ class ForkedPasses:
             _end_processes(strangers)
             for name in _STREAMS:
                 _flush(name)
-            replace(parcel, printed=_printed_since(positions)).write(result)
+            self._send(replace(parcel, printed=_printed_since(positions)), result)
             status = 0
         except BaseException:  # noqa: BLE001 - nobody is left who could handle it
             with contextlib.suppress(BaseException):
                 print(traceback.format_exc(), file=sys.__stderr__, flush=True)
         finally:
             leave(status)
+
+    def _send(self, parcel: Parcel, result: Path) -> None:
+        try:
+            parcel.write(result)
+        except OSError as error:
+            if self._watch.writer is not None:
+                self._watch.writer.lose(error)
+            raise
 
     def _parcel(self, number: int, body: Body) -> Parcel:
         try:
@@ -251,6 +263,15 @@ def _fork() -> int:
             "ignore", r"(?s).*use of fork\(\) may lead to deadlocks", DeprecationWarning
         )
         return os.fork()
+
+
+def _end_with(parent: int) -> None:
+    """In a child, on Linux: be killed with the tests, who may be and could then end nothing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(Exception):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was before we had asked for it
+            os._exit(1)
 
 
 def _signal_name(number: int) -> str:
@@ -299,10 +320,10 @@ def _child_processes() -> set[Any]:
 def _end_processes(strangers: set[Any]) -> None:
     """End the child's own processes, which ``atexit`` would end; never those of the parent."""
     own = _child_processes() - strangers
-    deadline = time.monotonic() + _TO_JOIN
+    deadline = clock.now() + _TO_JOIN
     for process in own:
         with contextlib.suppress(Exception):
             if not process.daemon:
-                process.join(max(0.0, deadline - time.monotonic()))
+                process.join(max(0.0, deadline - clock.now()))
             process.kill()
             process.join(_TO_JOIN)

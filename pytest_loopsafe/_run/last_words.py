@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytest_loopsafe._words.secrets import masked
+
 
 def to_stderr(text: str) -> None:
-    """Say it past whatever stands in the place of ``sys.stderr``."""
+    """Say it past whatever stands in the place of ``sys.stderr``, without secrets."""
+    text = masked(text)
     try:
         print(text, file=sys.__stderr__, flush=True)
     except Exception:  # noqa: BLE001 - closed; or this is a signal handler, and print was under way

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from pytest_loopsafe._adapters import Adapters
@@ -237,6 +238,23 @@ class Rebinding:
         binding = bindings.binding_of(thing, self._adapters.is_closed)
         return binding is not None and binding.live
 
+    def not_looked_at(self) -> frozenset[str]:
+        """The conditions that the passes of the last run say nothing of, for they came to no use.
+
+        (e) asks for two uses at once that succeed, (c) for one; (f) for one in a loop that comes
+        after another, and (d) for one in that other, too.
+        """
+        used = [seen.error is None for seen in self._passes]
+        looked_at = {
+            "a": any(used) or any(seen.foreign for seen in self._passes),
+            "b": True,
+            "c": any(used),
+            "d": any(both == (True, True) for both in pairwise(used)),
+            "e": any(len(seen.first) > 1 for seen in self._passes),
+            "f": any(used[1:]),
+        }
+        return frozenset(letter for letter, one in looked_at.items() if not one)
+
     def _judge(self) -> dict[str, list[str]]:
         broken: dict[str, list[str]] = {}
 
@@ -308,7 +326,8 @@ def assert_rebinds(
             f"{_letters(skipped)} are not looked at with schedule={plain.schedule!r}: no loop "
             "comes before another there; use 'consecutive' or 'threads' for them"
         ] = None
-    verdict = tuple(_verdict(tracked, broken, skipped)) if broken else ()
+    unseen = skipped | rebinding.not_looked_at()
+    verdict = tuple(_verdict(tracked, broken, unseen)) if broken else ()
     report.close(notes=(*report.notes, *rebinding.notes), verdict=verdict)
     if broken:
         raise LoopSafetyError(report)
@@ -316,14 +335,20 @@ def assert_rebinds(
 
 
 def _verdict(
-    tracked: Tracked, broken: dict[str, list[str]], skipped: frozenset[str]
+    tracked: Tracked, broken: dict[str, list[str]], unseen: frozenset[str]
 ) -> Iterable[str]:
+    """A line for each condition, with what broke it; what was said of one is not said again."""
     yield f"{tracked.name} does not rebind: {_letters(broken)} of six conditions broken"
+    told: set[str] = set()
     for letter, meaning in CONDITIONS.items():
-        held = "not looked at" if letter in skipped else "holds"
-        yield f"  ({letter}) {meaning}: {'BROKEN' if letter in broken else held}"
-        for text in dict.fromkeys(broken.get(letter, ())):
-            yield f"        {text}"
+        if letter not in broken:
+            yield f"  ({letter}) {meaning}: {'not looked at' if letter in unseen else 'ok'}"
+            continue
+        texts = list(dict.fromkeys(broken[letter]))
+        new = [text for text in texts if text not in told]
+        told.update(texts)
+        more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
+        yield f"  ({letter}) {meaning}: BROKEN{f': {new[0]}{more}' if new else ''}"
 
 
 def _letters(conditions: Iterable[str]) -> str:

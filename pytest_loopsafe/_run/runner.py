@@ -103,6 +103,7 @@ class LoopRun:
             )
         self._outcomes: list[PassOutcome] = []
         self._schedule_notes: Callable[[], tuple[str, ...]] = tuple
+        self.on_round: Callable[[int, int], object] = lambda number, total: None
         self.report = LoopReport(self._contents)
 
     def execute(self) -> LoopReport:
@@ -133,6 +134,7 @@ class LoopRun:
                 held = stack.enter_context(ExitStack())
                 held.enter_context(schedule.running(patches))
                 for numbers in schedule.rounds(settings.loops):
+                    self.on_round(numbers[0], settings.loops)
                     if self._forks is not None:
                         (number,) = numbers
                         body = functools.partial(self._pass_in_child, number, schedule)
@@ -146,6 +148,7 @@ class LoopRun:
                 with dog.cleaning_up():
                     self._watch.end_run()
         finally:
+            self.on_round(settings.loops + 1, settings.loops)
             if self._forks is not None:
                 self._forks.finish()
             self.report.close()
@@ -357,7 +360,7 @@ def _limited(dog: Watchdog) -> Iterator[None]:
 
 
 def _cancel_tasks_of(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
+    for task in _cpython.all_tasks(loop):
         task.cancel()
 
 

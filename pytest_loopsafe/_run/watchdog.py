@@ -26,12 +26,17 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._run.alarm import alarm
+from pytest_loopsafe._words.stacks import is_own
 
 _MAX_STEPS = 12
+_MOST_SPARED = 3
+"""How often a ring in a line of ours has no effect: the code may block in one for its own sake."""
 
 #: Seconds for what is done after a pass that was out of time, at least. Judging it is our own work,
 #: and not to be cut short because the pass had little time: a search alone may take one second.
 _TO_CLEAN_UP = 5.0
+
+_MOMENT = 0.001
 
 
 def grace(timeout: float) -> float:
@@ -70,8 +75,7 @@ class Watchdog:
         self._report = report
         self._last_word = last_word
         self._ident = threading.get_ident()
-        self._step = 0
-        self._sending = threading.Lock()
+        self._step = self._spared = 0
         self.expired = False
 
     @contextmanager
@@ -104,7 +108,7 @@ class Watchdog:
 
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[None]:
-        self._step, self.expired = 0, False
+        self._step, self._spared, self.expired = 0, 0, False
         with self._by_alarm(seconds) as is_timed:
             if is_timed:
                 yield
@@ -136,17 +140,30 @@ class Watchdog:
 
     @contextmanager
     def _by_thread(self, seconds: float) -> Iterator[None]:
-        done = threading.Event()
+        """The same outside the main thread, where no signal is handled.
+
+        Plain flags, and a lock that is only ever released here. Rejected: ``with lock`` and an
+        Event, which has one within. An exception that is sent to a thread may be raised, from 3.14
+        on, after a lock is taken and before the ``with`` block that is to give it back.
+        """
+        done = sending = sent = False
+        waking = _thread.allocate_lock()
+        waking.acquire()
 
         def wait() -> None:
+            nonlocal sending, sent
             delay = seconds
-            while not done.wait(delay):
+            while not waking.acquire(timeout=delay):
                 frame = sys._current_frames().get(self._ident)
                 loop = self._loop_of_thread()
-                with self._sending:
-                    if done.is_set():
+                try:
+                    sending = True  # and only then asked: whoever has set the other waits for it
+                    if done:
                         return
+                    sent = True
                     self._escalate(loop, frame, by_signal=False)
+                finally:
+                    sending = False
                 delay = self._grace
 
         thread = threading.Thread(target=wait, name="loopsafe-watchdog", daemon=True)
@@ -154,19 +171,26 @@ class Watchdog:
             thread.start()
             yield
         finally:
-            # An exception that one thread sends to another is raised there between any two
-            # lines, and so perhaps only here, or later, where it would end something else. The
-            # event keeps the thread from sending more; once its lock has been ours, all is sent;
-            # what has not been raised by then is withdrawn.
-            withdrawn = False
-            while not withdrawn:
+            # What is sent is raised between any two lines, and so perhaps only here, or later,
+            # where it would end something else. Once the flag has been seen no more is sent; what
+            # has not been raised by then has one of ours in its place, which is raised here.
+            # Rejected: to send NULL, which takes it back. CPython 3.11 goes on signalling it, and
+            # then never comes out of a function that is entered under sys.settrace().
+            at_rest = own = False
+            while not at_rest:
                 try:
-                    done.set()
-                    with self._sending:
-                        _raise_in(self._ident, None)
-                    withdrawn = True
+                    done = True
+                    while sending:
+                        time.sleep(_MOMENT)
+                    own = True
+                    if sent:
+                        _raise_in(self._ident, PassAborted)
+                    while sent:
+                        time.sleep(0)
+                    at_rest = True
                 except PassAborted:
-                    continue
+                    at_rest = own
+            waking.release()
             with suppress(RuntimeError):  # it was not even started
                 thread.join(_TO_CLEAN_UP)
 
@@ -200,10 +224,24 @@ class Watchdog:
             _soon(loop, lambda: _cancel_all(loop))
         elif loop is not None and self._step <= 4:
             _soon(loop, loop.stop)
+        elif self._spares(frame):
+            return
         elif by_signal:
             raise PassAborted
         else:
             _raise_in(self._ident, PassAborted)
+
+    def _spares(self, frame: FrameType | None) -> bool:
+        """Whether the thread is in a line of ours, which it is to leave before it is ended.
+
+        From CPython 3.14 on an exception that is sent to a thread may be raised after a lock has
+        been taken, and before the ``with`` block that is to give it back: a hook of ours would keep
+        its lock, and all that comes later would wait for it.
+        """
+        if frame is None or not is_own(frame.f_code.co_filename) or self._spared >= _MOST_SPARED:
+            return False
+        self._spared += 1
+        return True
 
 
 def _end_process(seconds: float) -> None:
@@ -218,11 +256,10 @@ def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], Any]) -> None:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
+    for task in _cpython.all_tasks(loop):
         task.cancel("pytest-loopsafe: the pass used up its time")
 
 
-def _raise_in(ident: int, error: type[BaseException] | None) -> None:
-    """Raise `error` in a thread as soon as it runs Python code; None: nothing, after all."""
-    sent = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), sent)
+def _raise_in(ident: int, error: type[BaseException]) -> None:
+    """Raise `error` in a thread as soon as it runs Python code, in the place of an earlier one."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))

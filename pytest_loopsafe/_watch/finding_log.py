@@ -9,7 +9,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
-from pytest_loopsafe._words.findings import Clue, Finding, LoggedErrors, LogLine, Observation
+from pytest_loopsafe._words.findings import (
+    MOST_LOOPS,
+    Clue,
+    Finding,
+    Known,
+    LoggedErrors,
+    LogLine,
+    Observation,
+)
 from pytest_loopsafe._words.rules import Ignore, Severity
 from pytest_loopsafe._words.texts import plain_text
 from pytest_loopsafe._words.ways import Fate, Way
@@ -27,6 +35,7 @@ class _Error(NamedTuple):
     text: str
     excuse: Callable[[Fate], bool] | None
     pass_number: int
+    loop: int | None
     at_rest: Callable[[], bool] | None = None
 
     def may_be_one(self, left: set[ErrorKey]) -> bool:
@@ -46,10 +55,12 @@ class _Record:
         "count",
         "finding",
         "ignored",
+        "loops",
         "number",
         "owned",
         "passes",
         "pending",
+        "raised",
         "settled",
     )
 
@@ -60,9 +71,29 @@ class _Record:
         self.owned = False
         self.count = 0
         self.ignored = False
+        self.raised = False
         self.passes: Counter[int] = Counter()
+        self.loops: Counter[int] = Counter()
         self.pending: list[_Error] = []
         self.settled: list[_Error] = []
+
+    def told_as(self, other: Finding) -> Finding:
+        """The finding as another sighting of the same hazard tells it."""
+        return replace(
+            self.finding,
+            message=other.message,
+            loop=other.loop,
+            home_loop=other.home_loop,
+            home_state=other.home_state,
+            stacks=other.stacks,
+        )
+
+    def see(self, pass_number: int, loop: int | None, times: int) -> None:
+        """Count a sighting; with -1 times, one that was none after all."""
+        self.count += times
+        self.passes[pass_number] += times
+        if loop is not None and (loop in self.loops or len(self.loops) < MOST_LOOPS):
+            self.loops[loop] += times
 
 
 class FindingLog:
@@ -121,6 +152,7 @@ class FindingLog:
         finding = observation.finding
         site = finding.site
         place = (site.file, site.line) if site else finding.message
+        loop = finding.loop.number if finding.loop is not None else None
         key = (finding.code, observation.identity or place)
         with self._lock:
             record = self._records.get(key)
@@ -134,9 +166,12 @@ class FindingLog:
                 self._records[key] = record
             elif told:
                 return
+            if observation.is_refusal and not record.raised:
+                record.raised = True
+                if record.count:  # what somebody was refused tells more than what went well
+                    record.finding = record.told_as(finding)
             if observation.at_rest is None:
-                record.count += 1
-                record.passes[pass_number] += 1
+                record.see(pass_number, loop, 1)
             if observation.error is not None:
                 error = observation.error
                 key_of_it, text = self._errors.note(error), plain_text(error) or ""
@@ -147,18 +182,19 @@ class FindingLog:
                         text,
                         observation.excuse,
                         pass_number,
+                        loop,
                         observation.at_rest,
                     )
                 )
         if record.count == 1 and not record.ignored and observation.at_rest is None:
             self._found(record.number, self._finding(record))
 
-    def own(self, locate: Callable[[Clue], str | None], remedy_at: Callable[[str], str]) -> None:
+    def own(self, locate: Callable[[Clue], str | None], known_of: Callable[[str], Known]) -> None:
         """At rest, find out whose the objects are that new findings are about, and what to do.
 
         Args:
             locate: the path to what a clue leads to, or None.
-            remedy_at: what is advised for what is at a path, or nothing.
+            known_of: what is known of what is at a path.
         """
         with self._lock:
             for record in tuple(self._records.values()):
@@ -170,8 +206,14 @@ class FindingLog:
                 if clue is not None and not clue.is_empty:
                     owner = locate(clue)
                 if owner is not None:
-                    remedy = f"{record.finding.remedy} {remedy_at(owner)}".rstrip()
-                    record.finding = replace(record.finding, owner=owner, remedy=remedy)
+                    known = known_of(owner)
+                    record.finding = replace(
+                        record.finding,
+                        owner=owner,
+                        owner_type=known.kind,
+                        advice=known.advice,
+                        remedy=f"{record.finding.remedy} {known.advice}".rstrip(),
+                    )
                     record.ignored = self._is_ignored(record.finding)
 
     def _is_ignored(self, finding: Finding) -> bool:
@@ -250,16 +292,14 @@ class FindingLog:
             return
         if error.excuse is not None and error.excuse(became):
             return
-        record.count += 1
-        record.passes[error.pass_number] += 1
+        record.see(error.pass_number, error.loop, 1)
         if not became.left:
             self._swallow(record, became)
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
 
     def _take_back(self, record: _Record, error: _Error) -> None:
-        record.count -= 1
-        record.passes[error.pass_number] -= 1
+        record.see(error.pass_number, error.loop, -1)
         if record.count == 0 and not record.ignored:
             self._taken_back(record.number)
 
@@ -312,7 +352,12 @@ class FindingLog:
 
     @staticmethod
     def _finding(record: _Record) -> Finding:
-        return replace(record.finding, count=record.count, passes=tuple(sorted(+record.passes)))
+        return replace(
+            record.finding,
+            count=record.count,
+            passes=tuple(sorted(+record.passes)),
+            loops=tuple(sorted(+record.loops)),
+        )
 
     def forked(
         self,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -34,6 +33,7 @@ from pytest_loopsafe._rules.base import Detector, PassBegun, PassEnded, RunEnded
 from pytest_loopsafe._spool.forked import ChildsHand, ForkedChildren
 from pytest_loopsafe._spool.writer import SpoolWriter
 from pytest_loopsafe._watch import canary
+from pytest_loopsafe._watch.faults import Faults
 from pytest_loopsafe._watch.finding_log import FindingLog
 from pytest_loopsafe._watch.places import Places
 from pytest_loopsafe._words.errors import KnownErrors
@@ -42,13 +42,6 @@ from pytest_loopsafe._words.loops import LoopRegistry
 from pytest_loopsafe._words.rules import Ignore
 from pytest_loopsafe._words.stacks import current_stack
 from pytest_loopsafe._words.whose import TERRITORY
-
-
-class LoopsafeWarning(UserWarning):
-    """Something is wrong with the watching itself; what was found so far stands.
-
-    Where a filter makes it an error, it is raised with the verdict: the test fails.
-    """
 
 
 @functools.cache
@@ -143,9 +136,8 @@ class Watch:
         if after is not None:
             self.loops.turn()
         self._is_idle = self._is_quiet = True  # nothing but lines of the log has been seen
-        self._faults: list[str] = []
-        self._ends = self._faults_told = 0
-        self._refused: LoopsafeWarning | None = None
+        self._faults = Faults()
+        self._ends = 0
         self._blind: tuple[str, ...] = ()
 
     @contextmanager
@@ -210,7 +202,7 @@ class Watch:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing but lines of the log has been seen since the last judging."""
+        """Whether the last judging was the last word, unless more than a log's lines is seen."""
         return self._is_quiet
 
     def end_run(self, *, whole: bool = True) -> None:
@@ -228,16 +220,11 @@ class Watch:
             return
         with PROCESS.deaf(), self._lock, self.graph.at_rest(), self.ledger.at_rest(self.graph):
             self.observe(end)
-            self._log.own(self.graph.locate, self.graph.remedy_at)
+            self._log.own(self.graph.locate, self.graph.known_of)
             if not last:
                 self.graph.look_around()
-            self._is_quiet = True
-        for text in self._faults[self._faults_told :]:
-            self._faults_told += 1
-            try:
-                warnings.warn(text, LoopsafeWarning, stacklevel=2)
-            except LoopsafeWarning as error:  # an error here: no place to raise it, so at the end
-                self._refused = error.with_traceback(None)  # frames would keep what ran alive
+            self._is_quiet = not any(one.waits for one in self._detectors)
+        self._faults.warn()
 
     @contextmanager
     def as_one_pass(self, schedule: str | None = None) -> Iterator[LoopReport]:
@@ -275,13 +262,13 @@ class Watch:
             logs_lost=self.logs.lost,
             schedule=schedule,
             notes=self.notes(),
-            refused=self._refused,
+            refused=self._faults.refused,
         )
 
     def notes(self) -> tuple[str, ...]:
         """What could not be seen."""
-        of_rooms = self.graph.notes, self.ledger.notes(), self.logs.notes()
-        return (*self._blind, *self._faults, *(note for notes in of_rooms for note in notes))
+        notes = (*self.graph.notes, *self.ledger.notes(), *self.logs.notes())
+        return (*self._blind, *self._faults.notes(), *notes, *self.children.notes())
 
     def findings(self) -> tuple[Finding, ...]:
         """What has been found so far, in forked children too."""
@@ -321,28 +308,35 @@ class Watch:
     def observe(self, sighting: Sighting) -> None:
         """Number new loops, and pass everything to the rules that judge it."""
         with self._lock:
-            if isinstance(sighting, Logged):
-                self.logs.take(sighting, self.loops.pass_number)
-                return
-            if self._is_idle and not self._detectors:
-                self._make_detectors()
-            if not isinstance(sighting, PassBegun):
-                self._is_idle = self._is_quiet = False
-            if isinstance(sighting, LoopBorn):
-                self.loops.born(sighting.loop, self._places.inside(current_stack()))
-                PROCESS.look_again()
-            elif isinstance(sighting, TaskStarted):
-                self.loops.works(sighting.loop)
-            elif isinstance(sighting, LoopRan):
-                self.loops.ran(sighting.loop, sighting.code)
-            elif isinstance(sighting, LoopClosed):
-                self.loops.closed(sighting.loop)
-            self.ledger.take(sighting)
-            kind = type(sighting)
-            if kind not in self._judges:
-                self._judges[kind] = tuple(one for one in self._detectors if kind in one.judges)
-            for detector in self._judges[kind]:
-                self._consult(detector, sighting)
+            try:
+                self._take(sighting)
+            except Exception as error:  # noqa: BLE001 - this is called by the code under test
+                kind = type(sighting).__name__
+                self._faults.note(f"what keeps account of {kind} failed", error)
+
+    def _take(self, sighting: Sighting) -> None:
+        if isinstance(sighting, Logged):
+            self.logs.take(sighting, self.loops.pass_number)
+            return
+        if self._is_idle and not self._detectors:
+            self._make_detectors()
+        if not isinstance(sighting, PassBegun):
+            self._is_idle = self._is_quiet = False
+        if isinstance(sighting, LoopBorn):
+            self.loops.born(sighting.loop, self._places.inside(current_stack()))
+            PROCESS.look_again()
+        elif isinstance(sighting, TaskStarted):
+            self.loops.works(sighting.loop)
+        elif isinstance(sighting, LoopRan):
+            self.loops.ran(sighting.loop, sighting.code)
+        elif isinstance(sighting, LoopClosed):
+            self.loops.closed(sighting.loop)
+        self.ledger.take(sighting)
+        kind = type(sighting)
+        if kind not in self._judges:
+            self._judges[kind] = tuple(one for one in self._detectors if kind in one.judges)
+        for detector in self._judges[kind]:
+            self._consult(detector, sighting)
 
     def _make_detectors(self) -> None:
         self._detectors = [kind(self.loops, self.graph, self.ledger) for kind in discover()]
@@ -362,15 +356,12 @@ class Watch:
                 if observation.error is not None:
                     self._witness.follow(observation.error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is never the test's
-            if detector in self._detectors:
+            codes = ", ".join(rule.code for rule in detector.rules)
+            off = f"the detector for {codes} failed and is switched off for the rest of this test"
+            if self._faults.note(off, error) and detector in self._detectors:
                 self._detectors.remove(detector)
                 self._judges = {}
                 detector.close()
-            codes = ", ".join(rule.code for rule in detector.rules)
-            self._faults.append(
-                f"the detector for {codes} failed and is switched off for the rest of this test: "
-                f"{type(error).__name__}: {error}. What it had found stands; please report this."
-            )
 
     def _is_excused_at_once(self, observation: Observation) -> bool:
         """In a forked child nobody judges when it rests, so what can be read is read now."""

@@ -1,15 +1,17 @@
 """What the operating system says of file descriptors: which are sockets, and of what kind.
 
-Asked of copies, by the C class: a test may forbid ``socket.socket`` (pytest-socket).
+Asked of copies, by the C class: a test may forbid ``socket.socket`` (pytest-socket). On Windows the
+number of a socket is a handle, which only functions of sockets know, and nothing lists them.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 import struct
-from _socket import socket as c_socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from stat import S_ISSOCK
@@ -31,7 +33,7 @@ class Conversation:
     """
 
     number: int
-    identity: int
+    identity: Hashable
     peer: str
     both_ways: bool
 
@@ -40,26 +42,38 @@ class Conversation:
         return identity_of(self.number) == self.identity
 
 
-def identity_of(number: int) -> int | None:
+_MOST_ASKED = 1024
+"""Descriptors are counted from 0 on, and more than so many are allowed to few processes."""
+
+
+def identity_of(number: int) -> Hashable | None:
     """What is behind a descriptor; None where that is closed."""
     with suppress(OSError):
+        if sys.platform == "win32":  # what a socket has no number of there, it has an address for
+            with _copy(number) as sock:
+                return number, sock.family, sock.getsockname()
         return os.fstat(number).st_ino
     return None
 
 
 def numbers() -> tuple[int, ...]:
-    """All descriptors of this process; none where the system has no list of them."""
+    """All descriptors of this process; none on Windows.
+
+    Where nothing lists them (a chroot without ``/proc``), the first ones are asked for one by one.
+    """
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError, ValueError):
             return tuple(map(int, os.listdir(folder)))
-    return ()
+    if sys.platform == "win32":
+        return ()
+    return tuple(number for number in range(_MOST_ASKED) if identity_of(number) is not None)
 
 
 @contextmanager
 def _copy(number: int) -> Iterator[Any]:
-    copy = os.dup(number)
+    copy = _socket.dup(number)
     try:
-        sock = c_socket(fileno=copy)
+        sock = _socket.socket(fileno=copy)
     except OSError:  # no socket
         os.close(copy)
         raise
@@ -131,7 +145,7 @@ _BYTES_ACKED, _BYTES_RECEIVED, _BYTES_SENT = 120, 128, 200
 
 def _traffic(sock: Any) -> tuple[int, int, int]:
     option = getattr(socket, "TCP_INFO", None)
-    if option is None:
+    if option is None or sys.platform != "linux":  # FreeBSD's has the name, and others in it
         return 0, 0, 0
     known = sock.getsockopt(socket.IPPROTO_TCP, option, 256)
     if len(known) < _BYTES_SENT + 8:

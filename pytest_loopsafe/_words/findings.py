@@ -14,12 +14,26 @@ from pytest_loopsafe._words.rules import Rule, Severity
 from pytest_loopsafe._words.stacks import Frame, Stack
 from pytest_loopsafe._words.ways import Fate, Way
 
+MOST_LOOPS = 50
+"""So many loops are remembered of those in which a hazard was seen."""
+
 _ENTRY = re.compile(r"\[|\.<(?:key|element) ")
 
 
 def without_entry(path: str) -> str:
     """A path up to the first container on it: indexes, keys and elements differ between loops."""
     return _ENTRY.split(path, maxsplit=1)[0]
+
+
+def frame_data(one: Frame) -> dict[str, Any]:
+    """A frame as JSON-able data, the line of its code as text."""
+    return {
+        "file": one.file,
+        "line": one.line,
+        "function": one.function,
+        "code": one.code,
+        "library": one.library,
+    }
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,15 @@ class Finding:
         stacks: titled stacks; the first is where it happened.
         remedy: what to do.
         owner: how a global reaches the object, as Python to type; None where not looked for.
+        owner_type: the qualified name of the class of what is there; None where that is not known.
+        advice: what to do with an object of that library; a part of `remedy`, and empty where
+            nobody knows the library.
         swallowed: the code under test hid the error: none of it left the pass.
         swallowed_at: the frame that kept the error, where that is known.
         swallowed_likely: True where `swallowed_at` was read from the bytecode, not witnessed.
         count: how often it was seen.
         passes: the numbers of the passes in which it was seen, from 1.
+        loops: the numbers of the first `MOST_LOOPS` loops in which it was seen, in order.
         severity: the rule's own, or an error under ``strict``.
         origin: the process and the task, where it was seen in another process than the test's.
         logged: lines that the code logged of the error, at most three, each message once.
@@ -109,11 +127,14 @@ class Finding:
     remedy: str
     home_state: str | None = None
     owner: str | None = None
+    owner_type: str | None = None
+    advice: str = ""
     swallowed: bool = False
     swallowed_at: Frame | None = None
     swallowed_likely: bool = False
     count: int = 1
     passes: tuple[int, ...] = ()
+    loops: tuple[int, ...] = ()
     severity: Severity = Severity.ERROR
     origin: Origin | None = None
     logged: tuple[LogLine, ...] = ()
@@ -152,16 +173,6 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON-able data, in the shape of ``--loopsafe-json``."""
-
-        def frame(one: Frame) -> dict[str, Any]:
-            return {
-                "file": one.file,
-                "line": one.line,
-                "function": one.function,
-                "code": one.code,
-                "library": one.library,
-            }
-
         return {
             "code": self.code,
             "slug": self.slug,
@@ -170,20 +181,24 @@ class Finding:
             "loop": self.loop.number if self.loop else None,
             "home_loop": self.home_loop.number if self.home_loop else None,
             "home_state": self.home_state,
+            "loops": list(self.loops),
             "owner": self.owner,
+            "owner_type": self.owner_type,
             "swallowed": self.swallowed,
-            "swallowed_at": frame(self.swallowed_at) if self.swallowed_at else None,
+            "swallowed_at": frame_data(self.swallowed_at) if self.swallowed_at else None,
             "swallowed_likely": self.swallowed_likely,
             "logged": [line.to_json() for line in self.logged],
             "count": self.count,
             "passes": list(self.passes),
             "stacks": [
-                {"title": stack.title, "frames": [frame(one) for one in stack.frames]}
+                {"title": stack.title, "frames": [frame_data(one) for one in stack.frames]}
                 for stack in self.stacks
             ],
             "remedy": self.remedy,
             "url": self.rule.url,
             "origin": asdict(self.origin) if self.origin else None,
+            "made_by": self.home_loop.maker if self.home_loop else None,
+            "used_by": self.loop.maker if self.loop else None,
             "group": self.group,
         }
 
@@ -224,6 +239,24 @@ class Observation:
     identity: object = None
     severity: Severity | None = None
     at_rest: Callable[[], bool] | None = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it was refused, in a way that nothing which is known later can excuse."""
+        return self.error is not None and self.excuse is None and self.at_rest is None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of what is at a path.
+
+    Attributes:
+        kind: the qualified name of its class.
+        advice: what to do with it, beside what a rule advises; empty where nobody knows.
+    """
+
+    kind: str | None = None
+    advice: str = ""
 
 
 @dataclass(frozen=True)

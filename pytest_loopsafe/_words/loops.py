@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
@@ -36,6 +36,7 @@ class LoopInfo:
         inherited: whether this process got it from its parent, at a fork.
         maker: by whom it was made, ``test_a.py::test_login (fixture 'pool')``; None where nobody
             tells.
+        closed: whether it has been closed, as far as a report knows that; None elsewhere.
     """
 
     number: int
@@ -47,6 +48,7 @@ class LoopInfo:
     inherited: bool = False
     pass_key: str | None = ""
     maker: str | None = None
+    closed: bool | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         if self.inherited:
@@ -303,8 +305,9 @@ class LoopRegistry:
         return None
 
     def made(self) -> tuple[LoopInfo, ...]:
-        """All loops made during the test, in order."""
-        return self.made_after(self._before)
+        """All loops made during the test, in order, each with whether it is closed by now."""
+        made = self.made_after(self._before)
+        return tuple(replace(info, closed=self.is_closed(info)) for info in made)
 
     def open_until_now(self) -> tuple[LoopInfo, ...]:
         """All loops that this stretch of code could have closed, in order."""

@@ -13,7 +13,10 @@ def name_loop(info: LoopInfo | None, state: str | None = None) -> str:
     """``loop 1 (closed)``; ``no loop`` for sync code."""
     if info is None:
         return "no running loop"
-    return f"{info} ({state})" if state else str(info)
+    return f"{info} ({_STATES.get(state, state)})" if state else str(info)
+
+
+_STATES = {"paused": "open, but not running"}
 
 
 def name_future(future: Any) -> str:
@@ -39,7 +42,7 @@ def name_primitive(primitive: Any) -> str:
 
 def a(name: str) -> str:
     """``a Lock``, ``an Event``."""
-    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
+    return f"a{'n' if name[:1] in 'AEIOUaeio' else ''} {name}"
 
 
 def name_thing(thing: Any) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from inspect import CO_OPTIMIZED
+from pathlib import Path
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -33,6 +34,13 @@ from pytest_loopsafe._words.whose import is_stdlib as is_stdlib
 
 _PYTEST = f"{os.sep}_pytest{os.sep}"
 _PLUGGY = f"{os.sep}pluggy{os.sep}"
+_RUN = str(Path(__file__).parent.parent / "_run/runner.py")
+
+
+def is_pytests(file: str) -> bool:
+    """Whether a file is one of pytest's own."""
+    return _PYTEST in file
+
 
 MAX_FRAMES = 60
 """A stack keeps its innermost frames only: beyond this many, nobody reads on."""
@@ -143,13 +151,13 @@ def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
     """The stack of the running code (or from `start` outwards), outermost first.
 
     Frames of this package are left out, and all that lies outside the test: pytest's and
-    pluggy's frames, and the launcher below them.
+    pluggy's frames, the launcher below them, and who called for a run.
     """
     frame: FrameType | None = start if start is not None else sys._getframe(1)
     frames: list[Frame] = []
     while frame is not None and len(frames) < MAX_FRAMES:
         code = frame.f_code
-        if _PYTEST in code.co_filename:
+        if is_pytests(code.co_filename) or code.co_filename.startswith(_RUN):
             break
         if not _is_scaffolding(code.co_filename):
             frames.append(_frame(code, frame.f_lineno))
@@ -197,7 +205,7 @@ def live_frames() -> list[FrameType]:
     """The live frames of the running code, outermost first, ours left out. Not to be kept."""
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _PYTEST not in frame.f_code.co_filename:
+    while frame is not None and not is_pytests(frame.f_code.co_filename):
         if not _is_scaffolding(frame.f_code.co_filename):
             frames.append(frame)
         frame = frame.f_back

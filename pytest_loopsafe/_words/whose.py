@@ -284,6 +284,7 @@ class Territory:
 TERRITORY = Territory()
 
 
+@functools.lru_cache(maxsize=2048)
 def is_own(file: str) -> bool:
     """Whether a file belongs to this package; recipes are the user's, who may as well copy them."""
     return file.startswith(_OURS) and not file.endswith(_RECIPES)

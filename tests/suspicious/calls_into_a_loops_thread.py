@@ -9,9 +9,11 @@ class Background:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
+        self.begun = threading.Semaphore(0)
         self.ended = threading.Semaphore(0)
 
     async def fetch(self):
+        self.begun.release()
         try:
             await asyncio.sleep(60)
         finally:
@@ -26,6 +28,7 @@ class Background:
         try:
             return future.result(0.001)
         except TimeoutError:
+            self.begun.acquire()  # what has not begun would never end
             future.cancel()
             return None
 
