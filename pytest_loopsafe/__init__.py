@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters.base import Adapter as Adapter
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pytest_loopsafe._plugin.fixtures.runner import LoopRunner as LoopRunner
     from pytest_loopsafe._report.report import LoopReport as LoopReport
     from pytest_loopsafe._report.report import LoopSafetyError as LoopSafetyError
+    from pytest_loopsafe._report.report import LoopsafeWarning as LoopsafeWarning
     from pytest_loopsafe._report.report import PassOutcome as PassOutcome
     from pytest_loopsafe._run.api import run as run
     from pytest_loopsafe._run.api import watch as watch
     from pytest_loopsafe._run.rebinding import Tracked as Tracked
     from pytest_loopsafe._run.schedules import LoopFactoryError as LoopFactoryError
     from pytest_loopsafe._watch.canary import BlindError as BlindError
-    from pytest_loopsafe._watch.watch import LoopsafeWarning as LoopsafeWarning
     from pytest_loopsafe._words.findings import Finding as Finding
     from pytest_loopsafe._words.findings import LogLine as LogLine
     from pytest_loopsafe._words.findings import Origin as Origin
@@ -49,7 +49,7 @@ _HOMES = {
     "LoopRunner": "_plugin.fixtures.runner",
     "LoopSafetyError": "_report.report",
     "LoopsafeCelery": "_plugin.fixtures.celery",
-    "LoopsafeWarning": "_watch.watch",
+    "LoopsafeWarning": "_report.report",
     "Origin": "_words.findings",
     "PassOutcome": "_report.report",
     "Rule": "_words.rules",

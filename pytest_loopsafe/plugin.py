@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_loopsafe._plugin import marker
+from pytest_loopsafe._plugin import declared, github, outputs
+from pytest_loopsafe._words import clock  # noqa: F401 - before a test can stop the time
 
 if TYPE_CHECKING:
     from pytest_loopsafe._adapters.base import Adapter
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _SESSION = pytest.StashKey["LoopsafeSession"]()
 _BASELINE = pytest.StashKey["Baseline"]()
+_OUTPUTS = pytest.StashKey[tuple[outputs.Output, ...]]()
 _WORKERS = pytest.StashKey[Any]()
 _FIXTURES = frozenset({"loopsafe_runner", "loopsafe_celery"})
 _CELERY_INI = {
@@ -58,12 +61,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="watch every test, and run each that makes an event loop N times, in N loops.",
     )
-    group.addoption(
-        "--loopsafe-json",
-        default=None,
-        metavar="PATH",
-        help="write what was found in every watched test to this file, as JSON.",
-    )
+    for option, (text, _) in outputs.KINDS.items():
+        group.addoption(option, default=None, metavar="PATH", help=text)
     group.addoption(
         "--loopsafe-baseline",
         default=None,
@@ -75,7 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what is found to the file of --loopsafe-baseline, and fail no test for it.",
     )
-    marker.add_ini_options(parser)
+    group.addoption(
+        github.OPTION,
+        default="auto",
+        choices=github.CHOICES,
+        help="tell GitHub's runner what was found (auto: where GITHUB_ACTIONS is true).",
+    )
+    declared.add_ini_options(parser)
     for name, text in _CELERY_INI.items():
         parser.addini(f"loopsafe_celery_{name}", f"for loopsafe_celery: {text}", default=None)
 
@@ -83,29 +88,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)  # after pytest-xdist has said what it is going to do
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker and check the options."""
-    config.addinivalue_line("markers", marker.MARKER_HELP)
-    marker.defaults(config)
-    marker.own_code(config)
+    config.addinivalue_line("markers", declared.HELP)
+    if declared.are_set(config):
+        from pytest_loopsafe._plugin import marker  # only when it is used
+
+        marker.defaults(config)
+        marker.own_code(config)
     loops = config.getoption("loopsafe_loops")
     if loops < 0:
         raise pytest.UsageError(f"--loopsafe-loops={loops} is not allowed: give 1 or more")
-    path = config.getoption("loopsafe_json")
-    if path is not None:
-        from pytest_loopsafe._plugin import json_file
-
-        fault = json_file.fault_of(path)
-        if fault is not None:
-            raise pytest.UsageError(f"--loopsafe-json={path}: {fault}")
+    config.stash[_OUTPUTS] = files = outputs.wanted(config)
     if config.getoption("loopsafe_baseline") is not None:
         config.stash[_BASELINE] = _baseline(config)
     elif config.getoption("loopsafe_update_baseline"):
         raise pytest.UsageError("--loopsafe-update-baseline: give --loopsafe-baseline=FILE, too")
     audit = config.getoption("loopsafe") or loops
     if not hasattr(config, "workerinput") and (
-        audit
-        or path is not None
-        or _BASELINE in config.stash
-        or config.getoption("dist", "no") != "no"
+        audit or files or _BASELINE in config.stash or config.getoption("dist", "no") != "no"
     ):
         _collect(config)
 
@@ -128,9 +127,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     audit = bool(config.getoption("loopsafe") or config.getoption("loopsafe_loops"))
     needed = audit
     for item in items:
-        if marker.NAME in item.keywords and item.get_closest_marker(marker.NAME) is not None:
+        if declared.NAME in item.keywords and item.get_closest_marker(declared.NAME) is not None:
             needed = True
             if not hasattr(config, "workerinput"):  # xdist takes that for a crash: told in the test
+                from pytest_loopsafe._plugin import marker
+
                 marker.marked(item)
         elif not needed and not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             needed = True
@@ -141,7 +142,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
     """Run a function over several event loops and fail on what is bound to the wrong one."""
-    from pytest_loopsafe._plugin.fixtures.runner import LoopRunner  # only when it is used
+    from pytest_loopsafe._plugin import marker  # only when it is used
+    from pytest_loopsafe._plugin.fixtures.runner import LoopRunner
 
     session = _wake(request.config)
     item: Any = request.node
@@ -156,17 +158,32 @@ def loopsafe_runner(request: pytest.FixtureRequest) -> LoopRunner:
 @pytest.fixture
 def loopsafe_celery(request: pytest.FixtureRequest) -> LoopsafeCelery:
     """Run Celery tasks in a real worker, and fail on what crosses its event loops."""
+    if not hasattr(os, "fork"):
+        pytest.fail(
+            f"the fixture loopsafe_celery is not possible on {sys.platform}: its worker is a fork "
+            "of the test process, and there is no os.fork() here; skip the test there, or run the "
+            "task's function with loopsafe_runner",
+            pytrace=False,
+        )
     try:
-        from pytest_loopsafe._plugin.fixtures.celery import (  # only when it is used
+        from pytest_loopsafe._plugin import marker  # only when it is used
+        from pytest_loopsafe._plugin.fixtures.celery import (
             LoopsafeCelery,
             Workers,
         )
         from pytest_loopsafe._plugin.fixtures.patches import pending
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("celery", "kombu", "billiard"):
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("celery", "kombu", "billiard"):
+            pytest.fail(
+                "the fixture loopsafe_celery needs Celery: pip install 'pytest-loopsafe[celery]'",
+                pytrace=False,
+            )
+        if missing not in ("fcntl", "resource", "termios"):
             raise
         pytest.fail(
-            "the fixture loopsafe_celery needs Celery: pip install 'pytest-loopsafe[celery]'",
+            f"the fixture loopsafe_celery is not possible here: Celery needs the module {missing}, "
+            "which this Python does not have; run the task's function with loopsafe_runner",
             pytrace=False,
         )
     config = request.config
@@ -239,8 +256,14 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
     if _SESSION not in config.stash:
         from pytest_loopsafe._plugin.audit import Audit
         from pytest_loopsafe._plugin.looped import LoopedTests
+        from pytest_loopsafe._plugin.progress import Progress
         from pytest_loopsafe._plugin.reporting import Reporting
         from pytest_loopsafe._plugin.session import LoopsafeSession
+
+        # What tells of findings is loaded now: later the code may have taken all descriptors.
+        from pytest_loopsafe._report import document, rendering, report  # noqa: F401
+        from pytest_loopsafe._run import tracebacks  # noqa: F401
+        from pytest_loopsafe._words import secret_values  # noqa: F401
         from pytest_loopsafe._words.whose import TERRITORY
 
         claim = _claim(config)
@@ -251,6 +274,7 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
             lambda text: _last_word(config, text),
             _adapters(config),
             config.stash.get(_BASELINE, None),
+            Progress.of(config),
         )
         config.stash[_SESSION] = session
         parts: dict[str, object] = {
@@ -272,7 +296,7 @@ def _wake(config: pytest.Config) -> LoopsafeSession:
 def _warn_of_versions(config: pytest.Config) -> None:
     """Say, once, which of the plugins around is of a version that this was never tried with."""
     from pytest_loopsafe._plugin import pytest_inside
-    from pytest_loopsafe._watch.watch import LoopsafeWarning
+    from pytest_loopsafe._report.report import LoopsafeWarning
 
     for text in pytest_inside.untried(config):
         with contextlib.suppress(LoopsafeWarning):  # where warnings are errors, it ends no session
@@ -291,6 +315,7 @@ def _baseline(config: pytest.Config) -> Baseline:
 
 
 def _claim(config: pytest.Config) -> Claim:
+    from pytest_loopsafe._plugin import marker
     from pytest_loopsafe._words.whose import Claim
 
     return Claim(str(config.rootpath), marker.own_code(config))
@@ -317,10 +342,9 @@ def _collect(config: pytest.Config) -> None:
         return
     from pytest_loopsafe._plugin.collector import LoopsafeCollector
 
-    path = config.getoption("loopsafe_json")
     collector = LoopsafeCollector(
         config,
-        Path(path).absolute() if path else None,
+        config.stash[_OUTPUTS],
         config.stash.get(_BASELINE, None),
         lambda text: _last_word(config, text),
     )

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import importlib
+import importlib.metadata
 import os
 import pkgutil
 import sys
@@ -18,6 +19,7 @@ import pytest
 import servers
 
 import pytest_loopsafe
+from pytest_loopsafe._words.whose import TERRITORY, Claim
 
 # Runs of pytest in this process forget the modules that they import. Ours, and extension modules
 # that cannot be imported twice, are loaded before the first of them.
@@ -38,19 +40,50 @@ for _name in ("uvloop", "redis.asyncio", "fakeredis", "celery.apps.worker"):
         pass
 
 
-_LATE = ("test_adapters", "test_corpus", "test_documentation", "test_neighbours", "test_servers")
+def _read_once() -> None:
+    """What is installed stays: each run inside reads the metadata of all of it, 50 ms of 200."""
+    kinds = importlib.metadata.Distribution, importlib.metadata.PathDistribution
+    for name in ("entry_points", "files", "metadata"):
+        kind = next(one for one in reversed(kinds) if name in vars(one))
+        setattr(kind, name, property(_remembered(vars(kind)[name].fget)))
+
+
+def _remembered(read: Any) -> Any:
+    known: dict[str, Any] = {}
+
+    def remembered(dist: Any) -> Any:
+        path = str(dist._path)
+        if path not in known:
+            known[path] = read(dist)
+        return known[path]
+
+    return remembered
+
+
+_read_once()
+
+_FIRST = ("test_celery", "test_celery_safe", "test_service_example")
+"""A worker is a fork of all that there is, and so is each of its children: the less, the better."""
+_LATE = (
+    "test_adapters",
+    "test_corpus",
+    "test_documentation",
+    "test_neighbours",
+    "test_remedies",
+    "test_servers",
+)
 """They import large libraries, which every later test's searches have to read."""
-_LAST = ("test_celery", "test_celery_safe", "test_service_example")
-"""So do these and the examples, and they need the whole heap."""
 _SERVERS = frozenset({"nats_url", "postgres_url", "redis_url"})
 
 
 def _turn(item: pytest.Item) -> int:
     """Let the heap be small for as long as it can be."""
-    if item.path.stem in _LAST or "examples" in item.path.parts:
-        return 2
+    if item.path.stem in _FIRST:
+        return 0
     served = not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
-    return int(served or item.path.stem in _LATE)
+    if "examples" in item.path.parts:
+        return 3
+    return 2 if served or item.path.stem in _LATE else 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,11 +101,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A worker is a fork, which looks on the heap for what it has to let go of."""
-    if _turn(item) == 2:
-        gc.unfreeze()
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Spare the next module what the ones before have loaded: it was half of the time, too."""
+    if nextitem is not None and item.path != nextitem.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
@@ -80,7 +114,7 @@ def thawed() -> Iterator[None]:
     """The whole heap can be searched, for tests of what is only found there."""
     gc.unfreeze()
     yield
-    gc.collect()
+    gc.collect(1)  # what the test has made; all of it would take longer than the test
     gc.freeze()
 
 
@@ -91,18 +125,62 @@ def aside(pytestconfig: pytest.Config) -> tuple[str, ...]:
 
 
 @pytest.fixture
+def with_anyio() -> bool:
+    """Whether runs inside load anyio's plugin, half of what it takes to start one.
+
+    A module overrides it whose tests are about that.
+    """
+    return False
+
+
+@pytest.fixture
 def pytester(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, aside: tuple[str, ...]
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    aside: tuple[str, ...],
+    with_anyio: bool,
 ) -> pytest.Pytester:
     """pytest's own; the runs inside load pytest-asyncio too, which warns of its own defaults."""
-    options = [*aside]
+    options = [*aside] if with_anyio else [*aside, "-p no:anyio"]
     if find_spec("pytest_asyncio") is not None:
         options.append("-o asyncio_default_fixture_loop_scope=function")
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(options))
     # On a CI machine pytest prints its summary's lines whole: tests count what is said.
     for name in ("LOOPSAFE_REDIS_URL", "PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
     return pytester
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _only_these(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of the tests' modules only the one that runs is the user's code.
+
+    After each pass the user's data is walked over. That of all test modules together is as much as
+    a large application has, and was most of what a test took.
+    """
+    here = request.path.name
+    with TERRITORY.claimed(Claim(os.getcwd(), ("!*/tests/test_*.py", f"*/tests/{here}"))):
+        yield
+
+
+class _ExamplesAlone:
+    """The same for the examples, whose own conftest is a part of what they show.
+
+    With the tests' modules there is more than is looked at, and what is found depends on the order.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        if "examples" not in item.path.parts:
+            return (yield)
+        with TERRITORY.claimed(Claim(os.getcwd(), ("!*/tests/test_*.py", "*/examples/*"))):
+            return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_ExamplesAlone(), "examples-alone")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -120,7 +120,10 @@ def _end(plan: Plan, supervisor: subprocess.Popen[bytes], log: IO[bytes]) -> Non
     """Let go of the supervisor, which ends the server; a stuck one is killed."""
     assert supervisor.stdin is not None
     ended_already = supervisor.poll() is not None
-    supervisor.stdin.close()
+    with suppress(BrokenPipeError):  # it has ended by itself
+        # To close it is not enough: a fork of this process that lives on, a worker, has it too.
+        supervisor.stdin.write(b"\n")
+        supervisor.stdin.close()
     try:
         supervisor.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -2,7 +2,8 @@
 
 A process of its own, because the owner may be killed without a chance to clean up. It is told all
 in one JSON argument, keeps the server in a process group of its own, and ends it as soon as its
-standard input closes (the owner let go or died) or its parent is another process than it was.
+standard input says something or closes (the owner let go or died) or its parent is another process
+than it was.
 """
 
 import ctypes
@@ -42,7 +43,7 @@ def start(command: list[str], folder: str, user: list[int] | None) -> subprocess
 
 
 def wanted(owner: int) -> bool:
-    """Wait a moment: does the owner still hold the other end of our standard input?"""
+    """Wait a moment: does the owner hold the other end of our standard input in silence?"""
     readable, _, _ = select.select([sys.stdin], [], [], LOOK_AGAIN)
     return not readable and os.getppid() == owner
 

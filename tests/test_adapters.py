@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stand_ins
 
 from pytest_loopsafe import Adapter
 from pytest_loopsafe._adapters import built_in
@@ -90,10 +91,44 @@ def httpx_client() -> Any:
     return httpx.AsyncClient()
 
 
-def grpc_channel() -> Any:
+def grpc_channel(address: str) -> Any:
     import grpc.aio
 
-    return grpc.aio.insecure_channel("127.0.0.1:1")
+    return grpc.aio.insecure_channel(address)
+
+
+async def websocket(url: str) -> Any:
+    from websockets.asyncio.client import connect
+
+    return await connect(url)
+
+
+def mongo_client(url: str) -> Any:
+    from pymongo import AsyncMongoClient
+
+    return AsyncMongoClient(url)
+
+
+def motor_client(url: str) -> Any:
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+    return AsyncIOMotorClient(url)
+
+
+async def kafka_producer(address: str) -> Any:
+    from aiokafka import AIOKafkaProducer
+
+    producer = AIOKafkaProducer(bootstrap_servers=address)
+    await producer.start()
+    return producer
+
+
+async def botocore_client(url: str) -> Any:
+    from aiobotocore.session import get_session
+
+    keys = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
+    making = get_session().create_client("s3", "eu-west-1", endpoint_url=url, **keys)
+    return await making.__aenter__()
 
 
 CLIENTS: dict[str, tuple[Callable[..., Any], str | None]] = {
@@ -108,6 +143,12 @@ CLIENTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "AiosqliteConnection": (sqlite, None),
     "AiohttpSession": (aiohttp_session, None),
     "HttpxClient": (httpx_client, None),
+    "GrpcChannel": (grpc_channel, "grpc"),
+    "WebSocket": (websocket, "websocket"),
+    "MongoClient": (mongo_client, "mongo"),
+    "MotorClient": (motor_client, "mongo"),
+    "KafkaClient": (kafka_producer, "kafka"),
+    "BotocoreClient": (botocore_client, "http"),
     "Gate": (asyncio.Lock, None),
     "Flag": (asyncio.Event, None),
     "Mailbox": (asyncio.Queue, None),
@@ -117,8 +158,14 @@ CLIENTS: dict[str, tuple[Callable[..., Any], str | None]] = {
 @pytest.mark.parametrize("name", CLIENTS)
 def test_it_tells_the_truth(name: str, request: pytest.FixtureRequest) -> None:
     make, server = CLIENTS[name]
-    given = (request.getfixturevalue(f"{server}_url"),) if server else ()
-    check_adapter(ADAPTERS[name], lambda: make(*given))
+    if server is None:
+        check_adapter(ADAPTERS[name], make)
+    elif (serve := getattr(stand_ins, f"{server}_server", None)) is not None:
+        with serve() as url:
+            check_adapter(ADAPTERS[name], lambda: make(url))
+    else:
+        url = request.getfixturevalue(f"{server}_url")
+        check_adapter(ADAPTERS[name], lambda: make(url))
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -2,6 +2,7 @@
 one place."""
 
 import ast
+import re
 from pathlib import Path
 
 import private_names
@@ -100,6 +101,8 @@ def test_what_is_private_of_pytest_is_in_one_file() -> None:
 
 NOT_ASYNCIOS = {
     "__init__.py": {"_run"},  # a room of this package
+    "_adapters/kafka.py": {"_closed"},  # aiokafka's
+    "_adapters/mongo.py": {"_closed"},  # PyMongo's
     "_adapters/postgres.py": {"_closed"},  # asyncpg's
     "_graph/bindings.py": {"_closed"},  # of libraries' clients
     "_graph/starters.py": {"_run"},  # a room of this package
@@ -151,6 +154,11 @@ def read(transport):
     print(transport, "the _sock of it", f"{transport}._sock")  # private
     return "StreamReader._wait_for_data"  # private
 """
+
+
+def test_only_the_clock_is_asked_for_the_time() -> None:
+    asks = re.compile(r"\btime\.(monotonic|perf_counter)\(")
+    assert [path.name for path in FILES if asks.search(path.read_text())] == ["clock.py"]
 
 
 def test_no_file_is_one_to_be_afraid_of() -> None:

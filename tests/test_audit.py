@@ -37,7 +37,7 @@ def test_an_unmarked_test_with_a_swallowed_hazard_fails_and_clean_ones_pass(
             "test_shop.py::test_greet PASSED*",
             "test_shop.py::test_leaves_something_open PASSED*",
             "test_shop.py::test_plain PASSED*",
-            "LS101 cross-loop-await (swallowed)*",
+            "  LS101 cross-loop-await (swallowed)*",
             "*app.py:* in publish",
             "*= loopsafe report =*",
             "LS101 cross-loop-await*1 error in 1 test",
@@ -107,7 +107,7 @@ def test_a_failing_test_keeps_its_own_failure_with_the_findings_beside_it(
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E *'lost' == 'sent'*", "*- loopsafe -*", "LS101 cross-loop-await (swallowed)*"]
+        ["E *'lost' == 'sent'*", "*- loopsafe -*", "  LS101 cross-loop-await (swallowed)*"]
     )
 
 
@@ -193,7 +193,7 @@ def test_doctests_are_watched_too(app: pytest.Pytester) -> None:
     result = app.runpytest_inprocess("--loopsafe", "--doctest-modules", "shop.py")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["LS101 cross-loop-await (swallowed)*"])
+    result.stdout.fnmatch_lines(["  LS101 cross-loop-await (swallowed)*"])
 
 
 def test_a_marked_test_runs_as_its_marker_says(app: pytest.Pytester) -> None:

@@ -5,6 +5,12 @@ from typing import Any
 
 import pytest
 
+
+@pytest.fixture
+def with_anyio() -> bool:
+    return True
+
+
 pytest.importorskip("pytest_asyncio")
 
 FIXTURES = """
@@ -212,3 +218,92 @@ def test_what_a_wide_loop_leaves_is_told_at_its_end_with_who_made_it(
     assert f"was made in {first} 'own_loop', session scope)" in own
     assert set(told.values()) == {"test_last" if "-x" in options else "test_after_that"}
     assert len(told) == 3
+
+
+@pytest.mark.parametrize("option", ["--loopsafe", "--loopsafe-loops=3"])
+def test_a_loop_that_a_fixture_takes_back_was_not_left(
+    pytester: pytest.Pytester, option: str
+) -> None:
+    """It is there while the test is called, and to be taken back is for the fixture's teardown."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        @pytest.fixture
+        def loop():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            yield loop
+            loop.close()
+            asyncio.set_event_loop(None)
+
+        @pytest.fixture
+        def left():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            yield loop
+            loop.close()
+
+        def test_left_by_itself():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+
+        def test_taken_back(loop):
+            loop.run_until_complete(asyncio.sleep(0))
+
+        def test_left_by_a_fixture(left):
+            left.run_until_complete(asyncio.sleep(0))
+
+        @pytest.fixture
+        def left_open():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            return loop
+
+        def test_nothing_ends_it(left_open):
+            left_open.run_until_complete(asyncio.sleep(0))
+        """
+    )
+    pytester.runpytest(option, "--loopsafe-json=found.json").assert_outcomes(passed=4)
+    told = json.loads((pytester.path / "found.json").read_text())["tests"]
+    found = {
+        one["nodeid"].partition("::")[2]
+        for one in told
+        if "LS305" in [finding["code"] for finding in one["findings"]]
+    }
+    assert found == {"test_left_by_a_fixture", "test_nothing_ends_it", "test_left_by_itself"}
+
+
+@pytest.mark.parametrize("option", ["--loopsafe", "--loopsafe-loops=3"])
+def test_a_loop_that_a_fixture_closes_was_not_left_open(
+    pytester: pytest.Pytester, option: str
+) -> None:
+    """Whether it does is known when its teardown has ended, though nothing more is seen then."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        @pytest.fixture
+        def closed():
+            loop = asyncio.new_event_loop()
+            yield loop
+            loop.close()
+
+        @pytest.fixture
+        def forgotten():
+            return asyncio.new_event_loop()
+
+        def test_closed(closed):
+            closed.run_until_complete(asyncio.sleep(0))
+
+        def test_left_open(forgotten):
+            forgotten.run_until_complete(asyncio.sleep(0))
+        """
+    )
+    pytester.runpytest_subprocess(option, "--loopsafe-json=found.json").assert_outcomes(passed=2)
+    told = json.loads((pytester.path / "found.json").read_text())["tests"]
+    assert [[one["code"] for one in test["findings"]] for test in told] == [[], ["LS304"]]

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+
+@pytest.fixture
+def with_anyio() -> bool:
+    return True
+
+
 pytest.importorskip("pytest_asyncio")
 
 CODE = """

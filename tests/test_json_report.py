@@ -4,7 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+
+import pytest_loopsafe
+
+SCHEMA = json.loads(
+    (Path(pytest_loopsafe.__file__).parent / "_report" / "schema.json").read_text("utf-8")
+)
 
 TESTS = """
     import pytest
@@ -55,8 +62,9 @@ KINDS: dict[str, Any] = {
 def load(path: Path) -> dict[str, dict[str, Any]]:
     """The tests of a report by their names."""
     report = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
     assert {"version", "tests"} <= set(report) <= {"version", "tests", "audit"}
-    assert report["version"] == 1
+    assert report["version"] == 2
     return {test["nodeid"].partition("::")[2]: test for test in report["tests"]}
 
 
@@ -114,6 +122,65 @@ def test_a_swallowed_finding_says_what_happened_and_where(tests: dict[str, Any])
         Path(frame["file"]).name == "app.py" and frame["function"] == "publish" for frame in frames
     )
     assert all(isinstance(frame["line"], int) for frame in frames)
+
+
+def test_the_schema_knows_each_key_that_is_written(tests: dict[str, Any]) -> None:
+    """What is new in the file is new in the schema: others take that for all there is."""
+    kinds = SCHEMA["$defs"]
+    for test in tests.values():
+        assert set(test) <= set(kinds["test"]["properties"])
+        for kind, name in (("finding", "findings"), ("group", "groups"), ("lane", "lanes")):
+            assert all(set(one) == set(kinds[kind]["properties"]) for one in test[name])
+
+
+def test_a_group_says_in_a_sentence_what_its_findings_have_in_common(tests: dict[str, Any]) -> None:
+    (group,) = tests["test_publish"]["groups"]
+    (finding,) = tests["test_publish"]["findings"]
+
+    assert group["findings"] == [group["lead"]] == [0]
+    assert (group["key"], group["owner"]) == (finding["group"], finding["owner"])
+    assert group["codes"] == ["LS101"]
+    assert group["headline"] == "app.connection (Future) belongs to loop 1 and is used in loop 2"
+
+
+def test_the_lanes_are_the_loops_of_tests_with_findings(tests: dict[str, Any]) -> None:
+    lanes = tests["test_publish"]["lanes"]
+
+    assert [(one["loop"], one["pass"], one["closed"]) for one in lanes] == [
+        (1, 1, True),
+        (2, 2, True),
+        (3, 3, True),
+    ]
+    assert {one["thread"] for one in lanes} == {"MainThread"}
+    assert tests["test_greet"]["lanes"] == []
+
+
+def test_what_is_of_another_run_of_a_test_says_so(app: pytest.Pytester) -> None:
+    app.makepyfile(
+        test_shop="""
+        import app, asyncio
+
+        async def publish(held=asyncio.Queue()):
+            held.put_nowait(1)
+            await held.get()
+            waiting = asyncio.create_task(held.get())
+            await asyncio.sleep(0)
+            waiting.cancel()
+
+        def test_two_runs(loopsafe_runner):
+            for _ in range(2):
+                loopsafe_runner.run(publish, asyncio.Queue(), loops=2, check=False)
+        """
+    )
+
+    app.runpytest_inprocess("--loopsafe-json=report.json")
+
+    test = load(app.path / "report.json")["test_two_runs"]
+    assert [one["run"] for one in test["findings"]] == [1, 1, 2, 2]
+    for group in test["groups"]:
+        assert {test["findings"][at]["run"] for at in group["findings"]} == {group["run"]}
+    assert sorted(at for one in test["groups"] for at in one["findings"]) == [0, 1, 2, 3]
+    assert [(one["run"], one["loop"]) for one in test["lanes"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
 def test_a_finding_whose_error_left_the_pass_is_not_swallowed(tests: dict[str, Any]) -> None:

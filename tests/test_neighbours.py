@@ -16,6 +16,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+
+@pytest.fixture
+def with_anyio() -> bool:
+    return True
+
+
 ACTS = """
     import asyncio
 
@@ -293,6 +299,14 @@ DJANGO = """
 
         def test_case_broken(self):
             self.act(broken)
+
+        @marked
+        def test_marked_case_safe(self):
+            self.act(safe)
+
+        @marked
+        def test_marked_case_leaky(self):
+            self.act(leaky)
 
     @pytest.mark.django_db
     def test_leaky():
@@ -602,10 +616,10 @@ def test_what_was_found_before_a_timeout_is_told_with_it(shop: pytest.Pytester) 
     pytest.importorskip("pytest_timeout")
     shop.makepyfile(test_shop=HEAD + NEVER_ENDS)
 
-    result = shop.runpytest_inprocess(*loading("timeout", "loopsafe"), "--timeout=1")
+    result = shop.runpytest_inprocess(*loading("timeout", "loopsafe"), "--timeout=4")
 
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["*Failed: Timeout*", "*- loopsafe -*", "LS102*in passes 2, 3*"])
+    result.stdout.fnmatch_lines(["*Failed: Timeout*", "*- loopsafe -*", "  LS102*in passes 2, 3*"])
     assert "in pass 3 of 2" not in result.stdout.str()
 
 
@@ -615,7 +629,7 @@ def test_a_timeout_that_ends_the_process_does_not_end_the_report(shop: pytest.Py
 
     result = shop.runpytest_subprocess(
         *loading("loopsafe", "timeout"),
-        *("--timeout=1", "--timeout-method=thread", "--loopsafe-json=found.json"),
+        *("--timeout=4", "--timeout-method=thread", "--loopsafe-json=found.json"),
     )
 
     result.stderr.fnmatch_lines(["*LS102 foreign-primitive*", "pytest-loopsafe: *os._exit(1)*"])
@@ -722,7 +736,7 @@ def test_however_xdist_hands_out_the_tests(shop: pytest.Pytester, dist: str) -> 
     times = 2 if dist == "each" else 1
     assert len(found_in(shop)) == times * len(found) == times * 8
     told = result.stdout.str()
-    assert told.count("\x1b[31m\x1b[1mLS102 foreign-primitive (swallowed)\x1b[0m") == times * 4
+    assert told.count("\x1b[31mLS102 foreign-primitive (swallowed)\x1b[0m") == times * 4
     assert told.count("  swallowed: at acts.py:18 in wait_for ") == times
 
 
@@ -789,4 +803,6 @@ def test_what_a_worker_has_told_stays_when_it_crashes(shop: pytest.Pytester, end
     assert len(found) == 8
     result.stdout.fnmatch_lines(["LS101 cross-loop-await * 1 error in 1 test"])
     if "exit" in end:
-        result.stderr.fnmatch_lines(["LS101 cross-loop-await*", "*test_that_crashes called os._*"])
+        result.stderr.fnmatch_lines(
+            ["  LS101 cross-loop-await*", "*test_that_crashes called os._*"]
+        )

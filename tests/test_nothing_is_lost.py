@@ -14,8 +14,8 @@ import pytest
 
 import pytest_loopsafe
 from pytest_loopsafe._graph.view import Graph
-from pytest_loopsafe._plugin import json_file
-from pytest_loopsafe._report.rendering import Text
+from pytest_loopsafe._report import files
+from pytest_loopsafe._report.text import Text
 
 UNSAFE = """
     import os
@@ -114,21 +114,21 @@ def test_a_fifo_that_is_read_gets_it_whole(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: read.append(fifo.read_text()))
     threading.Timer(0.2, thread.start).start()
 
-    assert json_file.write(fifo, [{"nodeid": "x" * 1_000_000}]) is None
+    assert files.write(fifo, "x" * 1_000_000) is None
 
     thread.join()
-    assert json.loads(read[0])["tests"] == [{"nodeid": "x" * 1_000_000}]
+    assert read == ["x" * 1_000_000]
 
 
 def test_a_reader_that_stops_reading_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_file, "_PATIENCE", 0.1)
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
 
-    assert json_file.write(fifo, [{"nodeid": "x" * 1_000_000}]) == "nobody reads it"
+    assert files.write(fifo, "x" * 1_000_000) == "nobody reads it"
 
     os.close(reader)
 
@@ -188,6 +188,29 @@ def test_a_session_that_breaks_at_its_end_tells_all_the_same(app: pytest.Pyteste
 
     assert "LS101 cross-loop-await" in result.stderr.str()
     assert len(json.loads((app.path / "report.json").read_text())["tests"]) == 1
+
+
+def test_a_session_that_breaks_in_a_test_tells_what_that_had_found(app: pytest.Pytester) -> None:
+    """As one whose memory does not do for pytest's own traceback."""
+    app.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_makereport(item, call):
+            if call.when == "call":
+                raise MemoryError
+        """
+    )
+    app.makepyfile(test_shop=UNSAFE)
+
+    result = run(app, "--loopsafe-json=report.json")
+
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "LS101 cross-loop-await" in result.stdout.str() + result.stderr.str()
+    (test,) = json.loads((app.path / "report.json").read_text())["tests"]
+    assert test["outcome"] == "interrupted"
+    assert [one["code"] for one in test["findings"]] == ["LS101"]
 
 
 # -- the working directory ----------------------------------------------------------------------

@@ -21,7 +21,8 @@ BROKEN = {
 
 
 @pytest.fixture
-def environment(postgres_url: str, aside: tuple[str, ...]) -> dict[str, str]:
+def environment(postgres_url: str, redis_url: str, aside: tuple[str, ...]) -> dict[str, str]:
+    """Its own Redis has to be empty, so this one only tells that there is one to start."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         "PYTEST_ADDOPTS": " ".join(aside),

@@ -49,7 +49,7 @@ def test_findings_are_told_as_without_it(shop: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "*_ test_publish _*",
-            "LS101 cross-loop-await (swallowed)*",
+            "  LS101 cross-loop-await (swallowed)*",
             "*app.py:* in publish",
             "*remedy:*",
         ]

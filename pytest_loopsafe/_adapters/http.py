@@ -54,7 +54,7 @@ class HttpxClient(Adapter):
     closers = ("aclose",)
     remedy = (
         "With httpx: `async with httpx.AsyncClient() as client:` in each loop, or "
-        "LoopLocal(httpx.AsyncClient, close=httpx.AsyncClient.aclose)."
+        "`LoopLocal(httpx.AsyncClient, close=httpx.AsyncClient.aclose)`."
     )
 
     def is_closed(self, resource: Any) -> bool | None:
@@ -67,7 +67,7 @@ class WebSocket(Adapter):
 
     types = ("websockets.asyncio.connection.Connection",)
     closers = ("close",)
-    remedy = "With websockets: connect anew in each loop, `async with connect(uri) as socket:`."
+    remedy = "With websockets: connect anew in each loop, `async with connect(...) as socket:`."
 
     async def probe(self, resource: Any) -> None:
         """A ping, and its pong."""

@@ -28,7 +28,7 @@ class GrpcChannel(Adapter):
 
     types: ClassVar[tuple[str, ...]] = ("grpc.aio._channel.Channel",)
     closers: ClassVar[tuple[str, ...]] = ("close",)
-    remedy = (
+    remedy: ClassVar[str] = (
         "With grpc.aio: make channel and stubs in the loop that calls them, `async with "
         "grpc.aio.insecure_channel(...) as channel:`."
     )
@@ -45,10 +45,11 @@ class GrpcChannel(Adapter):
 
 
 class GrpcMethod(GrpcChannel):
-    """A method of a stub is open as long as its channel is."""
+    """A method of a stub is open as long as its channel is, which is what a report names."""
 
     types = ("grpc.aio._channel._BaseMultiCallable",)
     closers = ()
+    remedy = ""
 
     async def probe(self, resource: Any) -> None:
         """There is no call that any server answers."""

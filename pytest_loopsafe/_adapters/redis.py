@@ -13,7 +13,7 @@ class RedisClient(Adapter):
     types = ("redis.asyncio.client.Redis", "redis.asyncio.cluster.RedisCluster")
     remedy = (
         "With redis.asyncio: `async with Redis.from_url(URL) as client:` in each loop, or "
-        "LoopLocal(lambda: Redis.from_url(URL), close=Redis.aclose)."
+        "`LoopLocal(lambda: Redis.from_url(URL), close=Redis.aclose)`."
     )
 
     async def probe(self, resource: Any) -> None:

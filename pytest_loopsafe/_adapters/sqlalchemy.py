@@ -14,7 +14,7 @@ class Engine(Adapter):
     closers = ("dispose",)
     remedy = (
         "With SQLAlchemy: an engine for each loop, `await engine.dispose()` before the loop ends; "
-        "or poolclass=NullPool, which keeps no connection from one loop to the next."
+        "or `poolclass=NullPool`, which keeps no connection from one loop to the next."
     )
 
     async def probe(self, resource: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_loopsafe._plugin import marker, pytest_inside
+from pytest_loopsafe._plugin import declared, marker, pytest_inside
 from pytest_loopsafe._plugin.makers import Makers
 from pytest_loopsafe._plugin.session import LoopsafeSession, Told
 from pytest_loopsafe._plugin.whole_runs import WholeRuns
@@ -303,8 +303,8 @@ class Audit:
 
 def _runs_itself(item: pytest.Item) -> str | None:
     """How a test runs over loops without an audit, if it does."""
-    if isinstance(item, pytest.Function) and item.get_closest_marker(marker.NAME) is not None:
-        return f"runs as its {marker.NAME} marker says"
+    if isinstance(item, pytest.Function) and item.get_closest_marker(declared.NAME) is not None:
+        return f"runs as its {declared.NAME} marker says"
     used = _RUNNERS.intersection(getattr(item, "fixturenames", ()))
     return f"runs what it gives to {min(used)}" if used else None
 

@@ -32,7 +32,7 @@ def counted(tests: list[dict[str, Any]], loops: int) -> dict[str, Any] | None:
 
 def lines_of(counts: dict[str, Any] | None) -> list[str]:
     """The counts, for people."""
-    from pytest_loopsafe._report.rendering import count  # only when it is used
+    from pytest_loopsafe._report.text import count  # only when it is used
 
     if counts is None:
         return []

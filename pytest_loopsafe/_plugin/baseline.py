@@ -1,41 +1,16 @@
-"""The file of ``--loopsafe-baseline``: what a project lives with, so that what is new stands out.
-
-A finding is known by its test, its rule, where its object is held and the functions that led to
-it. Line numbers, keys and indexes are left out: the file survives what moves code about.
-"""
+"""The file of ``--loopsafe-baseline``: what a project lives with, so that the new stands out."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from pytest_loopsafe._report.identity import Entry
 
 if TYPE_CHECKING:
     from pytest_loopsafe._words.findings import Finding
-
-
-class Entry(NamedTuple):
-    """What is remembered of a finding."""
-
-    test: str
-    code: str
-    owner: str
-    functions: tuple[str, ...]
-
-    @classmethod
-    def of(cls, test: str, finding: dict[str, Any]) -> Entry:
-        """The entry of a finding, as JSON-able data, of a test."""
-        frames = finding["stacks"][0]["frames"] if finding["stacks"] else ()
-        functions = tuple(frame["function"] for frame in frames if not frame["library"])
-        owner = (finding["owner"] or "").partition("[")[0]
-        return cls(test, finding["code"], owner, functions)
-
-    def __str__(self) -> str:
-        where = f" in {self.functions[-1]}" if self.functions else ""
-        return f"{self.test}: {self.code}{where}{f' ({self.owner})' if self.owner else ''}"
 
 
 def without_repeats(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,15 +88,10 @@ class Baseline:
         entries = (self._entries | self._came(tests)) - self._gone(tests)
         lines = ",\n".join(f"  {json.dumps(one._asdict())}" for one in sorted(entries))
         text = f'{{\n "version": 1,\n "findings": [\n{lines}\n ]\n}}\n'
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        try:
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, self._path)
-        except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
-            return f"--loopsafe-baseline={self._path}: not written: {error.strerror or error}"
-        return None
+        from pytest_loopsafe._report import files  # only when used
+
+        fault = files.write(self._path, text)
+        return f"--loopsafe-baseline={self._path}: not written: {fault}" if fault else None
 
 
 def _read(path: Path) -> frozenset[Entry]:

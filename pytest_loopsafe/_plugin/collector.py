@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_loopsafe._plugin import audit_counts, json_file, terminal
+from pytest_loopsafe._plugin import audit_counts, github, terminal
 from pytest_loopsafe._plugin.baseline import Baseline, without_repeats
+from pytest_loopsafe._plugin.outputs import Output
 
 
 class LoopsafeCollector:
@@ -17,7 +17,7 @@ class LoopsafeCollector:
 
     Args:
         config: pytest's.
-        json_path: the file that the user wants.
+        outputs: the files that the user wants.
         baseline: what is known already, if the user has such a file.
         say: where to write when nobody else tells what was found.
     """
@@ -25,12 +25,12 @@ class LoopsafeCollector:
     def __init__(
         self,
         config: pytest.Config,
-        json_path: Path | None,
+        outputs: tuple[Output, ...],
         baseline: Baseline | None,
         say: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._json_path = json_path
+        self._outputs = outputs
         self._baseline = baseline
         self._say = say
         self._tests: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ class LoopsafeCollector:
         report = yield
         text = (getattr(report, "loopsafe", None) or {}).get("text")
         if text is not None:
-            terminal.coloured(report.longrepr, text)
+            terminal.coloured(report.longrepr, text, live=terminal.is_live(self._config))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -101,6 +101,8 @@ class LoopsafeCollector:
         self._is_told = True
         tests = without_repeats(self._tests)
         terminal.summarize(terminalreporter, tests, self._faults, self._more_lines())
+        for line in github.lines_for_runner(self._config, self._tests):
+            terminalreporter.write_line(line)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -126,14 +128,16 @@ class LoopsafeCollector:
                 self._say("\n".join(lines))
 
     def write(self) -> None:
-        """Write the JSON file and the baseline, once."""
+        """Write the files and the baseline, once."""
         if self._written:
             return
         self._written = True
-        if self._json_path is not None:
-            fault = json_file.write(self._json_path, self._tests, self._counts())
-            if fault is not None:
-                self._faults.append(f"--loopsafe-json={self._json_path}: not written: {fault}")
+        if self._outputs:
+            from pytest_loopsafe._report.document import whole  # only when used
+
+            document = whole(self._tests, self._counts())
+            faults = [one.write(document) for one in self._outputs]
+            self._faults += [fault for fault in faults if fault is not None]
         if self._baseline is not None:
             fault = self._baseline.write(self._tests)
             self._faults += [fault] if fault is not None else []

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._plugin import marker, pytest_inside, verdicts
+from pytest_loopsafe._plugin import declared, marker, pytest_inside, verdicts
 from pytest_loopsafe._plugin.pass_fixtures import PassFixtures
 from pytest_loopsafe._plugin.session import LoopsafeSession
 from pytest_loopsafe._plugin.wide_fixtures import WideFixtures
+from pytest_loopsafe._report.report import LoopSafetyError
 from pytest_loopsafe._words.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -97,11 +98,15 @@ class LoopedTests:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the test's own function, which other plugins are about to wrap."""
-        if not isinstance(item, pytest.Function) or self.settings_of(item) is None:
+        settings = self.settings_of(item)
+        if not isinstance(item, pytest.Function) or settings is None:
             return (yield)
+        if marker.is_a_case(item):
+            with self._in_place_of_unittest(item, settings):
+                return (yield)
         item.stash[_BODY] = pytest_inside.inner_test(item.obj) or item.obj
         result = yield
-        if not item.stash[_HAS_RUN] and item.get_closest_marker(marker.NAME) is not None:
+        if not item.stash[_HAS_RUN] and item.get_closest_marker(declared.NAME) is not None:
             verdicts.fail_for_another(item, self)
         return result
 
@@ -112,26 +117,59 @@ class LoopedTests:
         if settings is None:
             return None
         __tracebackhide__ = True
-        pyfuncitem.stash[_HAS_RUN] = True
         function = pyfuncitem.obj
-        body = pyfuncitem.stash.get(_BODY, function)
         wanted = inspect.signature(function).parameters
         values = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
+        self._run(pyfuncitem, settings, pyfuncitem.stash.get(_BODY, function), values)
+        return True
+
+    @contextlib.contextmanager
+    def _in_place_of_unittest(self, item: pytest.Function, settings: Settings) -> Iterator[None]:
+        """A case runs itself: there is no hook in which another could run it."""
+        from pytest_loopsafe._plugin.cases import Case  # only when it is used
+
+        case = Case(item)
+
+        def runtest() -> None:
+            __tracebackhide__ = True
+            try:
+                self._run(item, settings, case, {})
+            except LoopSafetyError as unsafe:
+                if pytest_inside.expects_failure(item):
+                    pytest.xfail("; ".join(one.message for one in unsafe.report.errors))
+                raise
+            if case.expected is not None:
+                pytest.xfail(str(case.expected))
+
+        item.runtest = runtest  # type: ignore[method-assign]
         try:
-            if pytest_inside.inner_test(function) is None:
-                run = self._prepared(pyfuncitem, settings, functools.partial(body, **values))
-                self._session.started(pyfuncitem, run)
+            yield
+        finally:
+            del item.runtest
+
+    def _run(
+        self,
+        item: pytest.Function,
+        settings: Settings,
+        body: Callable[..., Any],
+        values: dict[str, Any],
+    ) -> None:
+        __tracebackhide__ = True
+        item.stash[_HAS_RUN] = True
+        try:
+            if pytest_inside.inner_test(item.obj) is None or marker.is_a_case(item):
+                run = self._prepared(item, settings, functools.partial(body, **values))
+                self._session.started(item, run)
                 most = _executed(run)
             else:
-                most = self._each_example(pyfuncitem, settings, body, values)
+                most = self._each_example(item, settings, body, values)
         except SettingsError as error:
-            text = f"@pytest.mark.{marker.NAME}: {error}"
+            text = f"@pytest.mark.{declared.NAME}: {error}"
             raise pytest.fail.Exception(text, pytrace=False) from None
         from pytest_loopsafe._run.runner import is_async
 
         if not is_async(body):
             verdicts.fail_without_loops(settings, most)
-        return True
 
     def _each_example(
         self,

@@ -1,68 +1,22 @@
-"""The ``multi_loop`` marker and the ini options: from what the user wrote to settings."""
+"""From what the user wrote, in markers and ini options, to settings."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_loopsafe._plugin.declared import INI, KINDS, NAME, OWN
 from pytest_loopsafe._words.settings import (
-    SCHEDULES,
     Settings,
     SettingsError,
     parse_ignores,
     parse_own,
 )
-
-NAME = "multi_loop"
-
-MARKER_HELP = (
-    f'{NAME}(loops=3, *, schedule="consecutive", concurrency=1, timeout=30.0, strict=False, '
-    'ignore=(), loop_factory=None, fixtures="shared", ok_without_loops=False): run the test once '
-    "in each of several event loops, and fail it when anything bound to one loop is used in "
-    "another, even if the code swallows the error."
-)
-
-_INI: tuple[tuple[str, str, str], ...] = (
-    ("loops", "int", "how many loops a multi_loop test and loopsafe_runner.run() use (3)."),
-    (
-        "schedule",
-        "string",
-        f"how these loops follow one another: {', '.join(SCHEDULES)} (consecutive).",
-    ),
-    ("timeout", "float", "seconds that one pass in one loop may take (30)."),
-    ("strict", "bool", "count loopsafe's warnings as errors (false)."),
-    (
-        "ignore",
-        "linelist",
-        "rules to leave out, one a line: LS206, LS3, LS206:thirdparty.*, LS206@tests/legacy.",
-    ),
-)
-_OWN = (
-    "loopsafe_own",
-    "installed packages and paths that are your own code, one a line: shopapp, libs/*/src; "
-    "!shopapp for what is not.",
-)
-
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number of seconds",
-    "bool": "a bool (true or false)",
-    "string": "text",
-    "linelist": "rules, one a line",
-}
-
-
-def add_ini_options(parser: pytest.Parser) -> None:
-    """Declare ``loopsafe_loops`` and the others."""
-    numbers = pytest.version_tuple >= (8, 4)  # before that pytest knows no int and no float
-    for name, kind, text in _INI:
-        known: Any = kind if numbers or kind not in ("int", "float") else "string"
-        parser.addini(f"loopsafe_{name}", text, type=known, default=None)
-    parser.addini(*_OWN, type="linelist", default=None)
 
 
 def own_code(config: pytest.Config) -> tuple[str, ...]:
@@ -72,9 +26,9 @@ def own_code(config: pytest.Config) -> tuple[str, ...]:
         pytest.UsageError: for a value that is not allowed.
     """
     try:
-        return parse_own(config.getini(_OWN[0]) or ())
+        return parse_own(config.getini(OWN[0]) or ())
     except (SettingsError, TypeError, pytest.UsageError) as error:
-        raise pytest.UsageError(f"ini option {_OWN[0]}: {error}") from None
+        raise pytest.UsageError(f"ini option {OWN[0]}: {error}") from None
 
 
 def defaults(config: pytest.Config, item: pytest.Item | None = None) -> dict[str, Any]:
@@ -88,7 +42,7 @@ def defaults(config: pytest.Config, item: pytest.Item | None = None) -> dict[str
         pytest.UsageError: for a value that is not allowed.
     """
     found: dict[str, Any] = {}
-    for name, kind, _ in _INI:
+    for name, kind, _ in INI:
         try:
             value = config.getini(f"loopsafe_{name}")
             if value in (None, "", []):
@@ -103,7 +57,7 @@ def defaults(config: pytest.Config, item: pytest.Item | None = None) -> dict[str
             raise pytest.UsageError(f"ini option loopsafe_{name}: {error}") from None
         except (ValueError, TypeError, pytest.UsageError) as error:
             raise pytest.UsageError(
-                f"ini option loopsafe_{name}: {error}; give {_KINDS[kind]}"
+                f"ini option loopsafe_{name}: {error}; give {KINDS[kind]}"
             ) from None
         found[name] = value
     return found
@@ -146,11 +100,6 @@ def unsuitable(item: pytest.Item) -> str | None:
         return None
     if not isinstance(item, pytest.Function):
         reason = f"a {type(item).__name__}, and can only be on a test function"
-    elif _is_unittest(item):
-        reason = (
-            "a method of a unittest.TestCase, which runs itself: make it a plain test function, or "
-            "call loopsafe_runner.run() in one"
-        )
     elif inspect.isgeneratorfunction(item.obj) or inspect.isasyncgenfunction(item.obj):
         reason = "a generator: a test has no yield"
     else:
@@ -158,9 +107,8 @@ def unsuitable(item: pytest.Item) -> str | None:
     return f"@pytest.mark.{NAME} is on {reason}"
 
 
-def _is_unittest(item: pytest.Function) -> bool:
-    import sys
-
+def is_a_case(item: pytest.Function) -> bool:
+    """Whether a test is a method of a ``unittest.TestCase``."""
     unittest = sys.modules.get("unittest")
     return unittest is not None and item.cls is not None and issubclass(item.cls, unittest.TestCase)
 

@@ -140,12 +140,16 @@ class _Host:
         assert self._job is not None
         self._job.set_result((coro, done))
         try:
-            return await asyncio.shield(done)
+            # Not shield(): from 3.14 on that logs an error which is raised here.
+            await asyncio.wait((done,))
         except asyncio.CancelledError:
             if not done.done() and not self._task.done():  # it is this here that was cancelled
                 self._task.cancel()
                 return await done
+            if done.done() and not done.cancelled():
+                done.exception()  # it is known: nobody need be told that it was never asked for
             raise
+        return await done
 
     async def ended(self) -> None:
         """End the task."""

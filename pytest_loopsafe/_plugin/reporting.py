@@ -46,15 +46,15 @@ class Reporting:
         report = yield
         if not reports or (call.when == "setup" and report.passed):  # the call will tell it
             return report
-        from pytest_loopsafe._report.rendering import render_report
+        from pytest_loopsafe._report.rendering import Detail, render_report
         from pytest_loopsafe._report.report import LoopSafetyError
 
-        verbose = terminal.verbosity(item.config) > 0
+        detail = Detail(max(-1, min(1, terminal.verbosity(item.config))))
         text = None
         excinfo: Any = call.excinfo
         unsafe = excinfo is not None and isinstance(excinfo.value, LoopSafetyError)
         if unsafe and report.failed:
-            text = render_report(excinfo.value.report, verbose=verbose)
+            text = render_report(excinfo.value.report, detail)
             report.longrepr = terminal.as_longrepr(excinfo, text, item)
         if item is self._called:
             return report
@@ -62,7 +62,7 @@ class Reporting:
         if data is not None:
             if data["findings"] and text is None and (report.failed or not unsafe):
                 report.sections += [
-                    ("loopsafe", render_report(one, verbose=verbose).plain())
+                    ("loopsafe", render_report(one, detail).plain())
                     for one in reports
                     if one.findings
                 ]
@@ -84,11 +84,15 @@ class Reporting:
         JUnit's is written from the report of the teardown, which has the item's.
         """
         from pytest_loopsafe._report.rendering import headline
+        from pytest_loopsafe._report.text import printable
 
         if not data["findings"] and not item.user_properties:
             return  # most tests
         found: list[tuple[str, object]] = [
-            (_PROPERTY, headline(finding) + (f" ({finding.owner})" if finding.owner else ""))
+            (
+                _PROPERTY,
+                headline(finding) + (f" ({printable(finding.owner)})" if finding.owner else ""),
+            )
             for one in self._session.reports_of(item)
             for finding in one.findings
         ]

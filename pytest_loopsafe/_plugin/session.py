@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_loopsafe._plugin import json_file
 from pytest_loopsafe._plugin.collector import LoopsafeCollector
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class LoopsafeSession:
         last_word: where to write when the process is about to end.
         adapters: the user's own, from the hook ``pytest_loopsafe_adapters``.
         baseline: what is known already and fails no test, if the user has such a file.
+        progress: told of each loop that begins, on a live terminal.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class LoopsafeSession:
         last_word: Callable[[str], None],
         adapters: tuple[Adapter, ...] = (),
         baseline: Baseline | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> None:
         self._say = last_word
         self.own_adapters = adapters
         self._baseline = baseline
+        self._progress = progress
         self._current: pytest.Item | None = None
         self._adapters: Adapters | None = None
 
@@ -72,6 +75,8 @@ class LoopsafeSession:
     def started(self, item: pytest.Item, run: Any) -> None:
         """Remember a run before it begins, so that an interruption loses nothing."""
         item.stash.setdefault(_RUNS, []).append(run)
+        if self._progress is not None and hasattr(run, "on_round"):
+            run.on_round = self._progress
         if self._baseline is not None:
             run.report.set_aside(functools.partial(self._baseline.knows, item.nodeid))
         self._current = item
@@ -112,21 +117,21 @@ class LoopsafeSession:
 
     def data_of(self, item: pytest.Item, outcome: str) -> dict[str, Any]:
         """What was found in a test, as plain data: it travels with the test's report."""
+        from pytest_loopsafe._report.document import encodable, merged  # only when used
+
         reports = self.reports_of(item)
-        told = [one.to_json() for one in reports]
+        told = merged(one.to_json() for one in reports)
         known = [] if self._baseline is None else [one for each in reports for one in each.known]
         data: dict[str, Any] = {
             "nodeid": item.nodeid,
             "outcome": outcome,
-            "loops": sum(one["loops"] for one in told),
-            "findings": [finding for one in told for finding in one["findings"]],
+            **told,
             "known": [finding.to_json() for finding in known],
-            "notes": [note for one in told for note in one["notes"]],
         }
         if _FACTS in item.stash:
             facts = item.stash[_FACTS]
             data.update(facts)
-        data = json_file.encodable(data)
+        data = encodable(data)
         item.stash[_TOLD] = data
         return data
 
@@ -166,6 +171,14 @@ class LoopsafeSession:
 
     def pytest_keyboard_interrupt(self) -> None:
         """Keep what was found in the test that Ctrl-C ended: it gets no report of its own."""
+        self._keep_current()
+
+    def pytest_internalerror(self) -> None:
+        """Nor does the one in which pytest or a plugin broke, out of memory perhaps."""
+        with contextlib.suppress(Exception):  # then we would break too
+            self._keep_current()
+
+    def _keep_current(self) -> None:
         item = self._current
         if item is None:
             return

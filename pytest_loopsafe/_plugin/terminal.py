@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_loopsafe._report.rendering import Text
     from pytest_loopsafe._report.report import LoopSafetyError
+    from pytest_loopsafe._report.text import Text
 
 
 def as_longrepr(
@@ -24,7 +24,8 @@ def as_longrepr(
     """
     import dataclasses
 
-    from pytest_loopsafe._report.rendering import headline, printable  # only when used
+    from pytest_loopsafe._report.rendering import headline  # only when used
+    from pytest_loopsafe._report.text import printable
 
     errors = raised.value.report.errors
     made: Any = raised.getrepr(style="value", chain=False, tbfilter=False)
@@ -40,22 +41,32 @@ def as_longrepr(
         made.reprtraceback.reprentries[-1], lines=text.plain().split("\n"), reprfileloc=crash
     )
     traceback = dataclasses.replace(made.reprtraceback, reprentries=[entry])
-    return coloured(type(made)([(traceback, crash, None)]), text.to_json())
+    longrepr = type(made)([(traceback, crash, None)])
+    return coloured(longrepr, text.to_json(), live=is_live(item.config))
 
 
-def coloured(longrepr: Any, lines: Any) -> Any:
+def is_live(config: pytest.Config) -> bool:
+    """Whether pytest writes to a terminal, and not to a file or the log of a CI."""
+    return bool(getattr(config.pluginmanager.getplugin("terminalreporter"), "isatty", False))
+
+
+def coloured(longrepr: Any, lines: Any, *, live: bool) -> Any:
     """Have pytest's terminal writer show these lines, in colour where that has colour.
 
     Args:
         longrepr: of `as_longrepr`, or what has become of it on its way from another process.
         lines: of `Text.to_json`.
+        live: whether to wrap them, as `is_live` has it.
     """
 
     def write(writer: Any) -> None:
+        from pytest_loopsafe._report.text import wrapped  # only when used
+
         for line in lines:
-            for text, markup in line:
-                writer.write(text, **dict.fromkeys(markup, True))
-            writer.line()
+            for row in wrapped(line, writer.fullwidth) if live else (line,):
+                for text, markup in row:
+                    writer.write(text, **dict.fromkeys(markup, True))
+                writer.line()
         for name, content, separator in longrepr.sections:  # what other plugins have added
             writer.sep(separator, name)
             writer.line(content)
@@ -98,7 +109,7 @@ def lines_of(
         baseline: what became of what is known.
         level: above 0: all findings are listed; below: in a line, those that fail no test.
     """
-    from pytest_loopsafe._report.rendering import printable  # only when it is used
+    from pytest_loopsafe._report.text import printable  # only when it is used
 
     findings = [(test, finding) for test in tests for finding in test["findings"]]
     lines: list[tuple[str, dict[str, bool]]]
@@ -133,7 +144,7 @@ def _fails_nothing(test: dict[str, Any], finding: dict[str, Any]) -> bool:
 
 
 def _quiet_line(findings: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[str]:
-    from pytest_loopsafe._report.rendering import count
+    from pytest_loopsafe._report.text import count
 
     for severity, more in (("warning", ""), ("error", " that came in no later run of the test")):
         quiet = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_loopsafe._plugin import marker
+from pytest_loopsafe._plugin import declared
 from pytest_loopsafe._plugin.session import Told
 from pytest_loopsafe._report.report import Contents, LoopReport
 from pytest_loopsafe._words.settings import Settings
@@ -33,7 +33,7 @@ def telling(one: LoopRun | None, other: LoopRun) -> LoopRun:
     return one if ranks[0] > ranks[1] else other
 
 
-_MEANT = f"If that is meant: @pytest.mark.{marker.NAME}(ok_without_loops=True)."
+_MEANT = f"If that is meant: @pytest.mark.{declared.NAME}(ok_without_loops=True)."
 
 
 def fail_without_loops(settings: Settings, used: int) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_loopsafe._report.rendering import count, render_lines, render_report
+from pytest_loopsafe._report.document import report_data
+from pytest_loopsafe._report.rendering import render_lines, render_report
+from pytest_loopsafe._report.text import count
 from pytest_loopsafe._words.findings import Finding, LogLine, Origin
 from pytest_loopsafe._words.loops import LoopInfo
 
@@ -164,13 +166,13 @@ class LoopReport:
             raise AssertionError(f"{wanted} is not in the lines that were kept, but {more}")
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON-able data: ``{"loops": N, "findings": [...], "notes": [...]}``."""
+        """The report as JSON-able data, in the shape of a test of ``--loopsafe-json``.
+
+        ``{"loops": N, "findings": [...], "groups": [...], "lanes": [...], "notes": [...]}``.
+        """
         contents = self._look()
-        return {
-            "loops": len(contents.loops),
-            "findings": [one.to_json() for one in contents.findings if not self._is_known(one)],
-            "notes": list(contents.notes),
-        }
+        told = (one for one in contents.findings if not self._is_known(one))
+        return report_data(told, contents.loops, contents.notes)
 
     def __str__(self) -> str:
         return render_report(self).plain()
@@ -201,6 +203,13 @@ def _lines_with(wanted: str | re.Pattern[str], lines: tuple[LogLine, ...]) -> li
         for line in lines
         if found(line.message) or (line.error is not None and found(line.error))
     ]
+
+
+class LoopsafeWarning(UserWarning):
+    """Something is wrong with the watching itself; what was found so far stands.
+
+    Where a filter makes it an error, it is raised with the verdict: the test fails.
+    """
 
 
 class LoopSafetyError(AssertionError):
