@@ -65,6 +65,7 @@ class Run:
     outcomes: dict[str, tuple[str, str]]
     cpu: float
     tests: list[dict[str, Any]]
+    counts: dict[str, Any]
 
     def findings(self, severity: str) -> Counter[str]:
         """How many there are of this severity, by code."""
@@ -160,10 +161,12 @@ def run(suite: Suite, home: Home, url: str, cache: Path, options: tuple[str, ...
             limit.cancel()
         if not outcomes.exists():
             raise SystemExit(f"{suite.name}: pytest did not come to its end; see {log}")
+        told = json.loads(found.read_text()) if found.exists() else {"tests": []}
         return Run(
             {test: tuple(what) for test, what in json.loads(outcomes.read_text()).items()},
             usage.ru_utime + usage.ru_stime,
-            json.loads(found.read_text())["tests"] if found.exists() else [],
+            told["tests"],
+            told.get("audit", {}),
         )
 
 
@@ -194,16 +197,17 @@ def line(suite: Suite, mode: str, bare: list[Run], watched: list[Run]) -> str:
     last = watched[-1]
     ratio = statistics.median(b.cpu / a.cpu for a, b in zip(bare, watched, strict=True))
     errors, warnings = (last.findings(kind).total() for kind in ("error", "warning"))
-    seen = len({test["nodeid"] for test in last.tests})
+    seen, over = last.counts.get("watched", 0), last.counts.get("over_loops", 0)
     return (
         f"{suite.name:<14} {suite.uses:<24} {mode:<18} {len(last.outcomes):>6,} {seen:>8,} "
+        f"{over:>6,} "
         f"{errors:>7} {warnings:>9} {len(changes(bare, watched)):>8} {ratio:>5.2f}x"
     )
 
 
 HEAD = (
-    f"{'suite':<14} {'run by':<24} {'mode':<18} {'tests':>6} {'watched':>8} {'errors':>7} "
-    f"{'warnings':>9} {'changed':>8} {'CPU':>6}"
+    f"{'suite':<14} {'run by':<24} {'mode':<18} {'tests':>6} {'watched':>8} {'looped':>6} "
+    f"{'errors':>7} {'warnings':>9} {'changed':>8} {'CPU':>6}"
 )
 
 
@@ -223,9 +227,12 @@ def compare(suite: Suite, modes: list[str], rounds: int, cache: Path) -> int:
     total = 0
     for mode in modes:
         print(line(suite, mode, bare, watched[mode]), flush=True)
-        warnings = watched[mode][-1].findings("warning")
-        if warnings:
-            print("    warnings:", ", ".join(f"{n} {code}" for code, n in sorted(warnings.items())))
+        last = watched[mode][-1]
+        for severity in ("error", "warning"):
+            if found := last.findings(severity):
+                print(f"    {severity}s:", ", ".join(f"{n} {c}" for c, n in sorted(found.items())))
+        for group in last.counts.get("not_over_loops", ()):
+            print(f"    not over loops: {group['tests']} ({group['reason']}), {group['example']}")
         for test, (before, after, why) in changes(bare, watched[mode]).items():
             total += 1
             print(f"    {test}: {before} -> {after}\n        {why}", flush=True)
