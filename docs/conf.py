@@ -12,6 +12,7 @@ source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = f"pytest-loopsafe {version}"
 exclude_patterns = ["_build"]
+html_extra_path = ["../pytest_loopsafe/_report/schema.json"]  # its address is in the schema
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 nitpicky = False
