@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from roadmap import stage
 
@@ -149,12 +150,13 @@ def tell(number: int, chapter: Chapter, web: str, verbose: bool) -> bool:
     for run, report in with_loopsafe(chapter):
         found = {finding.code for finding in report.findings}
         as_told &= chapter.rules <= found if chapter.rules else not found
-        say(f"{run.title}: {tally(len(report.findings))}", 1)
+        groups = report.to_json()["groups"]
+        say(f"{run.title}: {tally(len(groups))}", 1)
         if verbose:
             print(textwrap.indent(str(report), "    "))
         else:
-            for finding in report.findings:
-                show(finding)
+            for group in groups:
+                show(group, report)
     return as_told
 
 
@@ -198,21 +200,23 @@ def as_coroutine(worker: ModuleType) -> Callable[[], Awaitable[list[str]]]:
     return generate
 
 
-def tally(findings: int) -> str:
-    """How many findings, in words."""
-    return {0: "nothing found", 1: "1 finding"}.get(findings, f"{findings} findings")
+def tally(groups: int) -> str:
+    """How many things there are to mend, in words."""
+    return {0: "nothing found", 1: "1 thing to mend"}.get(groups, f"{groups} things to mend")
 
 
-def show(finding: pytest_loopsafe.Finding) -> None:
-    """A finding in short: the rule, where, and what happened."""
-    hidden = ", swallowed" if finding.swallowed else ""
+def show(group: dict[str, Any], report: pytest_loopsafe.LoopReport) -> None:
+    """A group of findings in short: what is wrong, where, under which rules, what to do."""
+    lead = report.findings[group["lead"]]
+    hidden = ", swallowed" if any(report.findings[at].swallowed for at in group["findings"]) else ""
     where = ""
-    if finding.site:
-        file = Path(finding.site.file)
+    if lead.site:
+        file = Path(lead.site.file)
         shown = file.relative_to(HERE) if file.is_relative_to(HERE) else file.name
-        where = f" at {shown}:{finding.site.line}"
-    say(f"{finding.code} {finding.slug}{hidden}{where}", 2)
-    say(f"{finding.message}.", 3)
+        where = f" at {shown}:{lead.site.line}"
+    say(f"{group['headline']}.", 2)
+    say(f"{', '.join(group['codes'])}{hidden}{where}", 3)
+    say(f"Remedy: {group['remedy']}", 3)
 
 
 def say(text: str, level: int = 0) -> None:

@@ -62,6 +62,8 @@ def assert_in_one_child(report: LoopReport, revision: str) -> None:
     (pid,) = {one.origin.pid for one in report.passes}
     assert pid != os.getpid()
     for finding in report.errors:
+        if finding.code == "LS204":
+            continue  # by luck, and judged when all calls have ended
         assert_from(finding, pid, f"roadmap.revisions.{revision}.generate_roadmap")
 
 
