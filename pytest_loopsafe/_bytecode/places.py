@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
@@ -266,8 +267,23 @@ def changed_by(code: CodeType) -> frozenset[tuple[str, bool]]:
     return frozenset(places.stored).union(map(name_of, places.filled | places.changed))
 
 
+@functools.lru_cache(maxsize=1024)
 def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
-    """What a function writes to, or to an entry of: names, True with those of attributes."""
+    """What a function writes to, or to an entry of: names, True with those of attributes.
+
+    It is asked while code runs, of each function that makes something: so most, which write to
+    variables of their own alone, are told by what instructions they have.
+    """
+    if _STORES.isdisjoint(code.co_code[::2]) and _CALLS_THAT_STORE.isdisjoint(code.co_names):
+        return frozenset()
     places = Places(Body.read(code))
     places.read()
     return frozenset(places.stored)
+
+
+_CALLS_THAT_STORE = _FILLS | {"setattr"}
+_STORES = frozenset(
+    opcode
+    for name, opcode in dis.opmap.items()
+    if (name.startswith("STORE_") and not name.startswith("STORE_FAST")) or name == "DELETE_SUBSCR"
+)

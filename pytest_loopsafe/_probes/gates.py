@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, Surroundings
+from pytest_loopsafe._probes.slots import Maker, Place, surroundings
 from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
 
 
@@ -34,8 +34,6 @@ class GateProbe:
 
     def install(self, patches: Patches, emit: Emit) -> None:
         """Hook the constructors."""
-        surroundings = Surroundings()
-        patches.when_armed(surroundings.clear)
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
             def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
@@ -46,7 +44,7 @@ class GateProbe:
                         break
                     frame = frame.f_back
                 if frame is not None and not is_library(frame.f_code.co_filename):
-                    places, makers = surroundings.of(frame)
+                    places, makers = surroundings(frame)
                     permits = _cpython.permits_of(self)
                     emit(GateMade(self, permits, places, stack_here(), makers))
 

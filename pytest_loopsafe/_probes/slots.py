@@ -2,7 +2,7 @@
 
 Where something will be held is not known while it is made: it is stored when its constructor has
 returned. So the places to which the functions that run then write are noted, and looked at later.
-What a function writes to is in its bytecode, and read once for each function.
+What a function writes to is in its bytecode, and read once.
 """
 
 from __future__ import annotations
@@ -73,37 +73,21 @@ class Maker:
     bearer: Ref = nowhere
 
 
-class Surroundings:
-    """What the functions that run now write to."""
-
-    def __init__(self) -> None:
-        self._stored: dict[int, tuple[CodeType, frozenset[tuple[str, bool]]]] = {}
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self._stored.clear()
-
-    def of(self, frame: FrameType | None) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
-        """The places and functions of the user's, from a frame outwards."""
-        places: list[Place] = []
-        makers: list[Maker] = []
-        while frame is not None and len(makers) < _FUNCTIONS:
-            code = frame.f_code
-            if not is_library(code.co_filename):
-                names, bearer = self._stored_in(code), nowhere
-                if is_method(code) or any(is_attribute for _, is_attribute in names):
-                    bearer = weak(first_argument(frame))
-                for name, is_attribute in names:
-                    if not is_attribute:
-                        places.append(Place(name, frame.f_globals))
-                    elif bearer is not nowhere:
-                        places.append(Place(name, bearer=bearer))
-                makers.append(Maker(code, frame.f_lasti, bearer))
-            frame = frame.f_back
-        return tuple(places), tuple(makers)
-
-    def _stored_in(self, code: CodeType) -> frozenset[tuple[str, bool]]:
-        known = self._stored.get(id(code))
-        if known is None:
-            known = self._stored[id(code)] = code, stored_by(code)
-        return known[1]
+def surroundings(frame: FrameType | None) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
+    """The places that the functions of the user's write to, and these, from a frame outwards."""
+    places: list[Place] = []
+    makers: list[Maker] = []
+    while frame is not None and len(makers) < _FUNCTIONS:
+        code = frame.f_code
+        if not is_library(code.co_filename):
+            names, bearer = stored_by(code), nowhere
+            if is_method(code) or any(is_attribute for _, is_attribute in names):
+                bearer = weak(first_argument(frame))
+            for name, is_attribute in names:
+                if not is_attribute:
+                    places.append(Place(name, frame.f_globals))
+                elif bearer is not nowhere:
+                    places.append(Place(name, bearer=bearer))
+            makers.append(Maker(code, frame.f_lasti, bearer))
+        frame = frame.f_back
+    return tuple(places), tuple(makers)

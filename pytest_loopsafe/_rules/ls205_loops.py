@@ -26,7 +26,7 @@ from pytest_loopsafe._probes.clients import ResourceMade, ResourceProbe
 from pytest_loopsafe._probes.connections import ConnectionMade, ConnectionProbe
 from pytest_loopsafe._probes.gates import GateMade, GateProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, Surroundings
+from pytest_loopsafe._probes.slots import Maker, Place, surroundings
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
 from pytest_loopsafe._rules.ls205 import CHURN
@@ -98,7 +98,6 @@ class SlotOfTwoLoops(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._surroundings = Surroundings()
         self._histories: dict[_Key, _History] = {}
         self._churns: dict[_Key, _Churn] = {}
 
@@ -122,7 +121,7 @@ class SlotOfTwoLoops(Detector):
         running = _cpython.get_running_loop()
         if running is None:
             return
-        places, makers = self._surroundings.of(sys._getframe(1))
+        places, makers = surroundings(sys._getframe(1))
         if not places:
             return
         things = (weak(thing), *(maker.bearer for maker in makers))
