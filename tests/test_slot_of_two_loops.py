@@ -4,17 +4,19 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from types import CodeType
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 import pytest_loopsafe
+from pytest_loopsafe._bytecode import Body
 
-Body = Callable[[], Awaitable[Any]]
+Work = Callable[[], Awaitable[Any]]
 
 
-def in_turn(body: Body, rounds: int = 2) -> Callable[[], None]:
+def in_turn(body: Work, rounds: int = 2) -> Callable[[], None]:
     """Two threads with a loop each, of which one waits while the other is at it."""
 
     def call() -> None:
@@ -140,7 +142,7 @@ async def under_a_lock() -> None:
     ],
     ids=lambda one: getattr(one, "__name__", one),
 )
-def test_it_goes_to_and_fro(body: Body, owner: str, rounds: int) -> None:
+def test_it_goes_to_and_fro(body: Work, owner: str, rounds: int) -> None:
     report = pytest_loopsafe.run(in_turn(body, rounds), loops=2)
     found = [one for one in report.findings if "from each other" in one.message]
     assert [(one.code, str(one.severity), one.owner) for one in found] == [
@@ -199,7 +201,7 @@ async def counted_and_logged() -> None:
         counted_and_logged,
     ],
 )
-def test_nobody_takes_anything_away(body: Body) -> None:
+def test_nobody_takes_anything_away(body: Work) -> None:
     report = pytest_loopsafe.run(in_turn(body, rounds=3), loops=2)
     assert [one.message for one in report.findings if one.code == "LS205"] == []
 
@@ -216,3 +218,26 @@ def test_loops_that_follow_one_another() -> None:
             asyncio.run(of_module())
 
     assert [one.code for one in pytest_loopsafe.run(three).findings] == []
+
+
+def test_nothing_is_read_while_there_is_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where functions write to is of interest once there is another loop."""
+
+    async def never_read_before() -> None:
+        global client, home
+        if home is not asyncio.get_running_loop():
+            client, home = asyncio.create_task(asyncio.sleep(0)), asyncio.get_running_loop()
+            await client
+
+    read, original = [], Body.read
+
+    def note(code: CodeType) -> Body:
+        if asyncio._get_running_loop() is not None:
+            read.append(code)
+        return original(code)
+
+    monkeypatch.setattr(Body, "read", note)
+    pytest_loopsafe.run(never_read_before, loops=4, check=False)
+    assert read == []
+    pytest_loopsafe.run(in_turn(never_read_before), loops=2, check=False)
+    assert never_read_before.__code__ in read

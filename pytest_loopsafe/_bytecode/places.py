@@ -268,13 +268,19 @@ def changed_by(code: CodeType) -> frozenset[tuple[str, bool]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
-    """What a function writes to, or to an entry of: names, True with those of attributes.
+def may_store(code: CodeType) -> bool:
+    """Whether a function has any instruction or call that writes to what is not its own alone.
 
-    It is asked while code runs, of each function that makes something: so most, which write to
-    variables of their own alone, are told by what instructions they have.
+    It reads nothing, and may be asked while code runs: two in three do not.
     """
-    if _STORES.isdisjoint(code.co_code[::2]) and _CALLS_THAT_STORE.isdisjoint(code.co_names):
+    writes = not _STORES.isdisjoint(code.co_code[::2])
+    return writes or not _CALLS_THAT_STORE.isdisjoint(code.co_names)
+
+
+@functools.lru_cache(maxsize=1024)
+def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
+    """What a function writes to, or to an entry of: names, True with those of attributes."""
+    if not may_store(code):
         return frozenset()
     places = Places(Body.read(code))
     places.read()

@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, surroundings
+from pytest_loopsafe._probes.slots import Maker, Place, running, surroundings
 from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
 
 
@@ -44,7 +44,7 @@ class GateProbe:
                         break
                     frame = frame.f_back
                 if frame is not None and not is_library(frame.f_code.co_filename):
-                    places, makers = surroundings(frame)
+                    places, makers = surroundings(running(frame))
                     permits = _cpython.permits_of(self)
                     emit(GateMade(self, permits, places, stack_here(), makers))
 

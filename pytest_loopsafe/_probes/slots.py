@@ -7,12 +7,12 @@ What a function writes to is in its bytecode, and read once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
-from pytest_loopsafe._bytecode.places import stored_by
+from pytest_loopsafe._bytecode.places import may_store, stored_by
 from pytest_loopsafe._words.stacks import first_argument, is_library, is_method
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
@@ -73,21 +73,48 @@ class Maker:
     bearer: Ref = nowhere
 
 
-def surroundings(frame: FrameType | None) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
-    """The places that the functions of the user's write to, and these, from a frame outwards."""
-    places: list[Place] = []
-    makers: list[Maker] = []
-    while frame is not None and len(makers) < _FUNCTIONS:
+@dataclass(frozen=True)
+class Running:
+    """A function of the user's that runs at a moment, as far as it has to be known later.
+
+    Attributes:
+        code: the function's.
+        offset: where it is in that.
+        names: the variables of its module.
+        first: its first argument, where it may write to that.
+    """
+
+    code: CodeType
+    offset: int
+    names: dict[str, Any]
+    first: Ref
+
+
+def running(frame: FrameType | None) -> tuple[Running, ...]:
+    """The functions of the user's that run, from a frame outwards. It reads none of them."""
+    found: list[Running] = []
+    while frame is not None and len(found) < _FUNCTIONS:
         code = frame.f_code
         if not is_library(code.co_filename):
-            names, bearer = stored_by(code), nowhere
-            if is_method(code) or any(is_attribute for _, is_attribute in names):
-                bearer = weak(first_argument(frame))
-            for name, is_attribute in names:
-                if not is_attribute:
-                    places.append(Place(name, frame.f_globals))
-                elif bearer is not nowhere:
-                    places.append(Place(name, bearer=bearer))
-            makers.append(Maker(code, frame.f_lasti, bearer))
+            is_asked_for = is_method(code) or may_store(code)
+            first = weak(first_argument(frame)) if is_asked_for else nowhere
+            found.append(Running(code, frame.f_lasti, frame.f_globals, first))
         frame = frame.f_back
+    return tuple(found)
+
+
+def surroundings(functions: Iterable[Running]) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
+    """The places that these functions write to; and who they are, and of which object's methods."""
+    places: list[Place] = []
+    makers: list[Maker] = []
+    for one in functions:
+        names = stored_by(one.code)
+        is_of_object = is_method(one.code) or any(is_attribute for _, is_attribute in names)
+        bearer = one.first if is_of_object else nowhere
+        for name, is_attribute in names:
+            if not is_attribute:
+                places.append(Place(name, one.names))
+            elif bearer is not nowhere:
+                places.append(Place(name, bearer=bearer))
+        makers.append(Maker(one.code, one.offset, bearer))
     return tuple(places), tuple(makers)

@@ -9,6 +9,9 @@ function that writes to a place, and what is there is what another loop had made
 turn had found there what this loop had made. Whether what is in a place is what was made is told by
 identity: it is the thing itself, the object whose method made it, or one that has it. A function
 that puts a new one there whatever there was, as a record of the last call, takes nothing away.
+
+As long as one loop is alive, as in most programs, it is only noted what was made, and by whom:
+where these functions write to is read from their bytecode once there is a second.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pytest_loopsafe._probes.clients import ResourceMade, ResourceProbe
 from pytest_loopsafe._probes.connections import ConnectionMade, ConnectionProbe
 from pytest_loopsafe._probes.gates import GateMade, GateProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, surroundings
+from pytest_loopsafe._probes.slots import Maker, Place, Running, running, surroundings
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
 from pytest_loopsafe._rules.ls205 import CHURN
@@ -45,6 +48,28 @@ _MAX_ENTRIES = 20
 """Of a dictionary with more entries it is not looked at which one is made anew."""
 
 _Key = tuple[int, str, object]
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """Something that was made in a loop, by functions that are still to be read."""
+
+    loop: LoopInfo
+    ref: Ref
+    thing: Ref
+    functions: tuple[Running, ...]
+    frames: tuple[Frame, ...]
+
+    @property
+    def key(self) -> object:
+        """The same for what the same functions make for the same objects."""
+        return tuple((id(one.code), id(one.first())) for one in self.functions)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its loop makes nothing more."""
+        loop = self.ref()
+        return loop is None or loop.is_closed()
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,7 @@ class SlotOfTwoLoops(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._of_one_loop: dict[object, _Thing] = {}  # what the only one so far has made
         self._histories: dict[_Key, _History] = {}
         self._churns: dict[_Key, _Churn] = {}
 
@@ -118,15 +144,32 @@ class SlotOfTwoLoops(Detector):
                     yield self._found(churn, key)
 
     def _met(self, thing: Any) -> None:
-        running = _cpython.get_running_loop()
-        if running is None:
+        """Note what was made, and by whom. While there is one loop, that is all."""
+        loop = _cpython.get_running_loop()
+        if loop is None:
             return
-        places, makers = surroundings(sys._getframe(1))
-        if not places:
+        functions = running(sys._getframe(1))
+        if not functions:
             return
-        things = (weak(thing), *(maker.bearer for maker in makers))
-        made = _Made(self.loops.of(running), things, makers, stack_here())
+        one = _Thing(self.loops.of(loop), weak(loop), weak(thing), functions, stack_here())
+        before = next(iter(self._of_one_loop.values()), None)
+        if before is None or before.loop is one.loop or before.has_ended:
+            if before is not None and before.loop is not one.loop:
+                self._of_one_loop.clear()
+            if not self._histories and len(self._of_one_loop) < _MAX_PLACES:
+                self._of_one_loop[one.key] = one
+                return
+        earlier, self._of_one_loop = self._of_one_loop, {}
+        for each in (*earlier.values(), one):
+            self._note(each)
+
+    def _note(self, one: _Thing) -> None:
+        places, makers = surroundings(one.functions)
+        things = (one.thing, *(maker.bearer for maker in makers))
+        made = _Made(one.loop, things, makers, one.frames)
         for place in places:
+            if place.holder is None:  # the object is gone by now
+                continue
             for key, content in _contents(place):
                 self._turn((id(place.holder), place.name, key), place, content, made)
 
