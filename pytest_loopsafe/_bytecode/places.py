@@ -177,8 +177,8 @@ class Places(Reader[Any]):
                 return Asked(left, "among", right, negated)
             self._use(left)
             left, right = right, left
-        if type(left) is not Place and type(right) is Place and how in ("is", "=="):
-            left, right = right, left
+        if type(left) not in (Place, Asked) and type(right) in (Place, Asked) and how != "in":
+            left, right, how = right, left, _MIRRORED.get(how, how)
         if type(left) is Place:
             other = right if type(right) is Place and how != "in" else None
             return Asked(left, how, _constant(right), negated, other)
@@ -227,6 +227,7 @@ class Places(Reader[Any]):
 
 _COMPARES = ("COMPARE_OP", "CONTAINS_OP", "IS_OP")
 _ORDER = ("==", "<", "<=", ">", ">=")
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _TESTS = frozenset({"truth", "in", "among", "is", "compare", "len", *_ORDER})
 _TESTS |= {f"len{how}" for how in _ORDER}
 _MARKS = frozenset(
