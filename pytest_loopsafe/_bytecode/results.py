@@ -102,7 +102,10 @@ class _Follower(Reader[Any]):
         self.entries: set[int] = set()
 
     def either(self, here: Any, there: Any) -> Any:
-        """On one way it is the result, on the other it is not."""
+        """On one way it is the result, on the other it is not: nothing, or something else."""
+        for one, other in ((here, there), (there, here)):
+            if _is_it(one) and other is _NONE:  # as before 3.12 in `return make() if on else None`
+                return one
         return _EITHER if _is_it(here) or _is_it(there) else super().either(here, there)
 
     def value(self, index: int, one: dis.Instruction, given: list[Any]) -> Any:
