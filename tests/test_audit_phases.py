@@ -307,3 +307,47 @@ def test_a_loop_that_a_fixture_closes_was_not_left_open(
     pytester.runpytest_subprocess(option, "--loopsafe-json=found.json").assert_outcomes(passed=2)
     told = json.loads((pytester.path / "found.json").read_text())["tests"]
     assert [[one["code"] for one in test["findings"]] for test in told] == [[], ["LS304"]]
+
+
+REFUSED_LATE = """
+    import asyncio
+    import threading
+
+    import pytest_loopsafe._watch.watch as watching
+
+    def post(loop):
+        try:
+            loop.call_soon_threadsafe(int)
+        except {error}:  # the run is over
+            pass
+
+    async def main():
+        return asyncio.get_running_loop()
+
+    def refuse(loop):
+        thread = threading.Thread(target=post, args=(loop,))
+        thread.start()
+        thread.join()
+
+    def test_late(monkeypatch):
+        end_run = watching.Watch.end_run
+
+        def and_then_a_thread_is_refused(self, **options):
+            end_run(self, **options)
+            refuse(asyncio.run(main()))
+
+        monkeypatch.setattr(watching.Watch, "end_run", and_then_a_thread_is_refused)
+        asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "outcomes"),
+    [("RuntimeError", {"passed": 1}), ("Exception", {"passed": 1, "errors": 1})],
+)
+def test_a_thread_that_is_refused_after_the_last_rest_is_judged_at_the_next(
+    pytester: pytest.Pytester, error: str, outcomes: dict[str, int]
+) -> None:
+    """One that expects it is never accused; who keeps it quiet is, at the teardown."""
+    pytester.makepyfile(test_late=REFUSED_LATE.format(error=error))
+    pytester.runpytest("--loopsafe").assert_outcomes(**outcomes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_loopsafe._bytecode.places import may_store, stored_by
 from pytest_loopsafe._words.stacks import first_argument, is_library, is_method
@@ -73,8 +73,7 @@ class Maker:
     bearer: Ref = nowhere
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     """A function of the user's that runs at a moment, as far as it has to be known later.
 
     Attributes:

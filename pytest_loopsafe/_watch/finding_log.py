@@ -77,6 +77,11 @@ class _Record:
         self.pending: list[_Error] = []
         self.settled: list[_Error] = []
 
+    @property
+    def undecided(self) -> int:
+        """How many of the sightings may be taken back, by what becomes of their errors."""
+        return sum(one.excuse is not None and one.at_rest is None for one in self.pending)
+
     def told_as(self, other: Finding) -> Finding:
         """The finding as another sighting of the same hazard tells it."""
         return replace(
@@ -155,6 +160,8 @@ class FindingLog:
         loop = finding.loop.number if finding.loop is not None else None
         key = (finding.code, observation.identity or place)
         with self._lock:
+            if self._closed and observation.excuse is not None:
+                return  # a thread was refused as the watch ended: nobody sees what becomes of it
             record = self._records.get(key)
             if record is None:
                 severity = observation.severity or finding.rule.severity
@@ -342,12 +349,16 @@ class FindingLog:
         return tuple(self.numbered().values())
 
     def numbered(self) -> dict[int, Finding]:
-        """All findings so far, by a number that stays the same."""
+        """All findings so far, by a number that stays the same.
+
+        A refusal that the code may yet expect is none, before it is settled: a thread can be
+        refused in any moment, also between the last rest and a test's verdict.
+        """
         with self._lock:
             return {
                 record.number: self._finding(record)
                 for record in self._records.values()
-                if record.count and not record.ignored
+                if record.count > record.undecided and not record.ignored
             }
 
     @staticmethod
