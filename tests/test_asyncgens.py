@@ -12,13 +12,19 @@ import pytest
 
 import pytest_loopsafe
 
+ended: list[int] = []
+
 
 async def events() -> AsyncIterator[int]:
+    """Its ``finally`` has something to do, as that of a subscription does."""
     number = 0
-    while True:
-        yield number
-        number += 1
-        await asyncio.sleep(0)
+    try:
+        while True:
+            yield number
+            number += 1
+            await asyncio.sleep(0)
+    finally:
+        ended.append(number)
 
 
 stream: Any = None
@@ -112,7 +118,10 @@ DIES_AFTER_ITS_LOOP = """
 import asyncio, gc, pytest_loopsafe
 
 async def events():
-    yield 1
+    try:
+        yield 1
+    finally:
+        print(end="")
 
 def call():
     kept = aiter(events())
@@ -149,8 +158,11 @@ def test_one_that_dies_after_its_loop_is_not_referred_to_again() -> None:
 def test_a_librarys_own_is_its_own_business_until_the_user_iterates_it(tmp_path: Any) -> None:
     source = (
         "async def rows():\n"
-        "    while True:\n"
-        "        yield 0\n"
+        "    try:\n"
+        "        while True:\n"
+        "            yield 0\n"
+        "    finally:\n"
+        "        print()\n"
         "async def first():\n"
         "    async for row in rows():\n"
         "        return row\n"
@@ -167,3 +179,59 @@ def test_a_librarys_own_is_its_own_business_until_the_user_iterates_it(tmp_path:
     assert pytest_loopsafe.run(by_the_library).findings == ()
     (found,) = pytest_loopsafe.run(by_the_user).findings
     assert found.code == "LS302"
+
+
+async def in_a_loop() -> AsyncIterator[int]:
+    async for one in events():
+        yield one
+
+
+async def in_a_try() -> AsyncIterator[int]:
+    try:
+        await asyncio.sleep(0)
+        yield 0
+    finally:
+        ended.append(0)
+
+
+async def in_a_with() -> AsyncIterator[int]:
+    with contextlib.suppress(ValueError):
+        yield 0
+
+
+async def behind_a_try() -> AsyncIterator[int]:
+    try:
+        await asyncio.sleep(0)
+    finally:
+        await asyncio.sleep(0)
+    yield 0
+
+
+async def counting() -> AsyncIterator[int]:
+    await asyncio.sleep(0)
+    for number in range(9):
+        yield number
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    ("generator", "left"),
+    [
+        (in_a_try, {"in_a_try"}),
+        (in_a_with, {"in_a_with"}),
+        (in_a_loop, {"events"}),  # which it has left
+        (behind_a_try, set()),
+        (counting, set()),
+    ],
+)
+def test_what_has_nothing_left_to_do_may_be_left(
+    generator: Callable[[], AsyncIterator[int]], left: set[str], *, kept: bool
+) -> None:
+    async def body() -> int | None:
+        made.append(generator())
+        return await first_of(made[-1] if kept else made.pop())
+
+    made: list[AsyncIterator[int]] = []
+    report = pytest_loopsafe.run(body)
+    found = [one.message for one in report.findings if one.code == "LS302"]
+    assert {one.split()[3].rstrip("()") for one in found} == left

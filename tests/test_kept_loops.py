@@ -2,6 +2,8 @@
 
 import asyncio
 import collections
+import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -48,3 +50,73 @@ def test_what_each_call_adds_to(call: Callable[[], Any], found: set[str]) -> Non
     for loop in kept.pop("all", ()):
         loop.close()
     assert {finding.code for finding in report.findings} == found
+
+
+@functools.lru_cache(maxsize=3)
+def for_loop(loop: asyncio.AbstractEventLoop) -> asyncio.Lock:
+    return asyncio.Lock()
+
+
+async def in_a_cache_with_a_limit() -> None:
+    for_loop(asyncio.get_running_loop())
+
+
+async def the_newest_three() -> None:
+    latest[asyncio.get_running_loop()] = object()
+    while len(latest) > 3:
+        latest.pop(next(iter(latest)))
+
+
+async def every_one_from_the_third_on() -> None:
+    calls.append(None)
+    if len(calls) > 2:
+        latest[asyncio.get_running_loop()] = object()
+
+
+latest: dict[Any, Any] = {}
+calls: list[None] = []
+
+
+@pytest.mark.parametrize(
+    ("call", "loops", "found"),
+    [
+        (in_a_cache_with_a_limit, 4, set()),
+        (in_a_cache_with_a_limit, 12, set()),
+        (the_newest_three, 12, set()),
+        (every_one_from_the_third_on, 12, {"LS206"}),
+    ],
+)
+def test_what_lets_the_oldest_go_accumulates_nothing(
+    call: Callable[[], Any], loops: int, found: set[str]
+) -> None:
+    for_loop.cache_clear()
+    latest.clear()
+    calls.clear()
+    report = pytest_loopsafe.run(call, loops=loops, check=False)
+    assert {finding.code for finding in report.findings} == found
+
+
+def test_a_loop_that_another_thread_is_about_to_run_will_be_closed() -> None:
+    made, go = threading.Event(), threading.Event()
+
+    def make() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        made.set()
+        go.wait()
+        return loop
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=make) as runner:
+            runner.run(asyncio.sleep(0))
+
+    def call() -> None:
+        if not thread.is_alive():
+            thread.start()
+        made.wait()
+
+    thread = threading.Thread(target=work)
+    try:
+        assert pytest_loopsafe.run(call, check=False).findings == ()
+    finally:
+        go.set()
+        thread.join()

@@ -59,6 +59,19 @@ def _nanoseconds(thread: threading.Thread) -> int | None:
         return None
 
 
+def threads_within(file: str) -> set[str]:
+    """The names of the other threads that a function of this file runs in."""
+    frames = sys._current_frames()
+    found = set()
+    for thread in threading.enumerate():
+        frame = frames.get(thread.ident or 0) if thread is not threading.current_thread() else None
+        while frame is not None and frame.f_code.co_filename != file:
+            frame = frame.f_back
+        if frame is not None:
+            found.add(thread.name)
+    return found
+
+
 def thread_locals(wanted: dict[int, int]) -> list[tuple[Any, int]]:
     """The ``threading.local`` objects that own one of the wanted dictionaries in this thread.
 

@@ -2,16 +2,19 @@
 
 Evidence: at the end of the run, after a collection of the whole heap, two or more closed loops that
 are not the last of their threads are held by one and the same place: each pass leaves one more. A
-deque with a limit drops its oldest, so nothing accumulates there.
+deque or ``lru_cache`` with a limit drops its oldest, so nothing accumulates there; nor where the
+newest are held, and as many older ones or more have been let go.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
 from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._graph.links import LRU_CACHE
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._ledger.dead_loops import last_of_threads
 from pytest_loopsafe._probes.instrumentation import Sighting
@@ -46,7 +49,10 @@ class LoopRetention(Detector):
         dead = self.graph.dead_loops()
         spared = last_of_threads(dead, self.loops, main=True)
         held: dict[str, list[tuple[LoopInfo, Owner]]] = defaultdict(list)
-        kept = [one for one in dead if self.loops.of(one).number not in spared][:_MAX_LOOPS]
+        kept = [one for one in dead if self.loops.of(one).number not in spared]
+        if self._gone_before(kept) >= len(kept):
+            return
+        kept = kept[:_MAX_LOOPS]
         for loop in kept:
             for owner in self.graph.owners(loop, ignore=(dead, kept)):
                 bare = owner.subject and len(owner.chain) <= _BARE
@@ -74,10 +80,18 @@ class LoopRetention(Detector):
                 identity=place,
             )
 
+    def _gone_before(self, kept: list[asyncio.AbstractEventLoop]) -> int:
+        """How many loops are gone that are older than any of these."""
+        first = min((self.loops.of(one).number for one in kept), default=0)
+        alive = {self.loops.of(one).number for one in self.loops.alive()}
+        return sum(one.number < first and one.number not in alive for one in self.loops.made())
+
 
 _BARE = 6
 """A list of loops that a test keeps for itself: function, closure, cell, list, loop."""
 
 
 def _has_a_limit(thing: Any) -> bool:
+    if is_a(thing, LRU_CACHE):
+        return LRU_CACHE.cache_info(thing).maxsize is not None
     return is_a(thing, deque) and deque.maxlen.__get__(thing) is not None

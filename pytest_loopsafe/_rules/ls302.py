@@ -1,7 +1,8 @@
 """LS302: an async generator was left for the loop or the collector to close.
 
 Its ``finally`` and ``async with`` then run late: at the loop's end, or when the collector comes by,
-perhaps in another task, with whatever they wait for already gone.
+perhaps in another task, with whatever they wait for already gone. One that is suspended outside of
+any ``try`` or ``with`` has nothing to do any more, and is left alone.
 
 One that a global still has when later loops run is stale (LS201): ``async for`` over it ends at
 once, and says nothing.
@@ -19,6 +20,7 @@ from types import AsyncGeneratorType, CodeType
 from typing import Any, Literal
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._bytecode import Body
 from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
@@ -173,13 +175,14 @@ class _Left:
     ref: Ref
     name: str
     code: CodeType
+    offset: int
     info: LoopInfo
     frames: tuple[Frame, ...]
     fate: Fate
 
 
 class AsyncgenLeftOpen(Detector):
-    """LS302 for what was collected at once; for what a loop closed, at rest; LS201 at the end."""
+    """LS302 at rest; LS201 at the end."""
 
     rules = (RULE, STALE)
     probes = (AsyncgenProbe(),)
@@ -197,18 +200,16 @@ class AsyncgenLeftOpen(Detector):
         the loop ends, and that is how something can be closed in the loop that it belongs to.
         """
         if isinstance(sighting, AsyncgenLeft):
-            yield from self._met(sighting)
-        elif isinstance(sighting, PassEnded):
-            left, self._left = self._left, []
-            for one in left:
-                if not self._is_in_own_slot(one):
-                    at_end = one.fate == "closed"
-                    did = "closed it at its end" if at_end else "was closed without it"
-                    yield self._found(one, f"{one.info} {did}")
-        elif isinstance(sighting, RunEnded):
+            self._met(sighting)
+            return
+        left, self._left = self._left, []
+        for one in left:
+            if Body.of(one.code).is_guarded(one.offset) and not self._is_in_own_slot(one):
+                yield self._found(one)
+        if isinstance(sighting, RunEnded):
             yield from self._stale()
 
-    def _met(self, sighting: AsyncgenLeft) -> Iterator[Observation]:
+    def _met(self, sighting: AsyncgenLeft) -> None:
         generator, loop = sighting.generator, sighting.loop
         code = getattr(generator, "ag_code", None)
         if code is None or generator.ag_frame is None:
@@ -219,9 +220,10 @@ class AsyncgenLeftOpen(Detector):
         # back to life, CPython frees it all the same, and the reference leads into freed memory.
         is_dying = sighting.fate == "collected"
         ref = nowhere if is_dying else weakref.ref(generator)
-        one = _Left(ref, name, code, info, frames, sighting.fate)
+        offset = generator.ag_frame.f_lasti
+        one = _Left(ref, name, code, offset, info, frames, sighting.fate)
         if is_dying:
-            yield self._found(one, "the collector found it")
+            self._left.append(one)
         elif not in_weak_slot(generator, loop):
             self._left.append(one)
             self._ended.setdefault(code, one)
@@ -234,7 +236,12 @@ class AsyncgenLeftOpen(Detector):
         return any(in_own_slot(owner.chain, loop) for owner in self.graph.owners(generator))
 
     @staticmethod
-    def _found(one: _Left, how: str) -> Observation:
+    def _found(one: _Left) -> Observation:
+        how = {
+            "collected": "the collector found it",
+            "closed": f"{one.info} closed it at its end",
+            "forgotten": f"{one.info} was closed without it",
+        }[one.fate]
         return Observation(
             Finding(
                 RULE,

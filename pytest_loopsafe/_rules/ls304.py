@@ -3,13 +3,16 @@
 Evidence: the user's own code made the loop, nobody closed it, and at the end of the run it does not
 run. Judged at the end of the run, for a loop may serve several passes. One that was made before the
 first pass (in a worker's child, by ``worker_process_init``) serves for as long as the process does,
-which goes on after the run. One that a fixture made is judged once the fixture has ended.
+which goes on after the run. One that a fixture made is judged once the fixture has ended; one of a
+thread that is within ``asyncio.run()`` now, before or after its loop runs, once it is not.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
+from pytest_loopsafe._graph.threads import threads_within
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe
 from pytest_loopsafe._rules.base import Detector, RunEnded
@@ -38,14 +41,15 @@ class LoopLeftOpen(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the loops that nobody closed."""
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
+        at_it = threads_within(asyncio.runners.__file__)
         self.waits = False
         for info in self.loops.open_until_now():
             if self.loops.is_closed(info) or info in running or info.pass_number == 0:
                 continue
             if not _made_by_user(info):
                 continue
-            if self.loops.lasts(info):
-                self.waits = True  # a fixture may close what it made
+            if self.loops.lasts(info) or info.thread in at_it:
+                self.waits = True  # a fixture, or asyncio.run(), may close what it made
             else:
                 yield Observation(
                     Finding(

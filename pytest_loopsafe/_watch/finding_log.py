@@ -79,7 +79,7 @@ class _Record:
 
     @property
     def undecided(self) -> int:
-        """How many of the sightings may be taken back, by what becomes of their errors."""
+        """How many of the sightings may be taken back."""
         return sum(one.excuse is not None and one.at_rest is None for one in self.pending)
 
     def told_as(self, other: Finding) -> Finding:
@@ -161,7 +161,7 @@ class FindingLog:
         key = (finding.code, observation.identity or place)
         with self._lock:
             if self._closed and observation.excuse is not None:
-                return  # a thread was refused as the watch ended: nobody sees what becomes of it
+                return  # nobody sees what becomes of it any more
             record = self._records.get(key)
             if record is None:
                 severity = observation.severity or finding.rule.severity
@@ -349,10 +349,9 @@ class FindingLog:
         return tuple(self.numbered().values())
 
     def numbered(self) -> dict[int, Finding]:
-        """All findings so far, by a number that stays the same.
+        """All findings so far, by a number that stays the same; not what may be taken back yet.
 
-        A refusal that the code may yet expect is none, before it is settled: a thread can be
-        refused in any moment, also between the last rest and a test's verdict.
+        A thread may be refused between the last rest and a test's verdict.
         """
         with self._lock:
             return {
