@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -720,6 +721,27 @@ def test_locks_that_are_kept_for_each_loop_are_in_order() -> None:
         await contended(await locks.get())
 
     assert codes(body, object) == set()
+
+
+class OfNoLoop(asyncio.Lock):
+    """For one loop after the other: it never binds."""
+
+    def _get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+
+class Named(asyncio.Lock):
+    """Binds as any other does."""
+
+
+@pytest.mark.parametrize(("kind", "is_safe"), [(OfNoLoop, True), (Named, False)])
+def test_a_lock_may_say_itself_which_loop_it_is_of(kind: type, *, is_safe: bool) -> None:
+    async def waited_for(lock: Any) -> None:
+        with suppress(RuntimeError):
+            await contended(lock)
+
+    assert codes(waited_for, kind) == (set() if is_safe else {"LS102"})
+    assert codes(across_a_sleep, kind) == (set() if is_safe else {"LS107"})
 
 
 # -- what it keeps ---------------------------------------------------------------------------------

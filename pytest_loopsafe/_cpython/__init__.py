@@ -88,6 +88,7 @@ from pytest_loopsafe._cpython.primitives import (
     free_permits,
     in_use,
     is_awaited,
+    may_bind,
     permits_of,
 )
 from pytest_loopsafe._cpython.runners import (
@@ -205,6 +206,7 @@ __all__ = [
     "keeps_debug_traceback",
     "loop_thread",
     "marked_async",
+    "may_bind",
     "namespace_of",
     "note_task",
     "open_asyncgens",

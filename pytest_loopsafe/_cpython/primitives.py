@@ -95,6 +95,13 @@ def calling_user(frame: FrameType | None) -> FrameType | None:
     return None
 
 
+def may_bind(primitive: Any) -> bool:
+    """Whether a primitive binds as asyncio's do: a subclass may say itself which loop it is of."""
+    method = BINDING[1]
+    definers = (base for base in type.mro(type(primitive)) if method in vars(base))
+    return next(definers, None) is LoopBoundMixin
+
+
 def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:
     """The loop that a primitive is bound to; None while it has never had a waiter.
 

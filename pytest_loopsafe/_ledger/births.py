@@ -5,8 +5,10 @@ then the ``id()`` was asked for, in whatever form. That is an experiment, and ne
 code. What else could give the same pattern has to be ruled out:
 
 - set up once at first use: a pass with a new id after the reused one, in which it is born again;
-- a client that breaks in each second pass and is made anew in the next, or an entry for each two
-  calls (``batches.setdefault(count // 2, Batch())``): two passes of one kind in a row;
+- a client that breaks in each second or third pass and is made anew in the next, or an entry for
+  each two calls (``batches.setdefault(count // 2, Batch())``): passes that are no each n-th;
+- an entry for each user, some of whom come twice: of entries under keys of their own, births alone
+  tell where that came out so for reused ids at two times;
 - a pool that is not yet full: a pass with a new id after the reused one;
 - another thread, which fills a registry now and then, by luck in these passes and not in those:
   then births alone tell nothing.
@@ -211,14 +213,28 @@ class Births:
         reused = [i for i in reused if self.passes[i].alone]
         if not new or not reused or not min(new) < min(reused) < max(new):
             return writing is not None and writing.how is not How.LISTED
-        if not self._alternates(new, reused):
+        most = len(self.passes)
+        if writing is not None or self._is_each_nth(range(2, 3), new, reused):
+            return writing is not None
+        if _is_written_beside(record.writings.values(), {*new, *reused}):
             return True
-        return writing is not None
+        times = sum(i in new and i + 1 in reused for i in range(most))
+        return not self._is_each_nth(range(3, most), new, reused) and (
+            times > 1 or not record.by_key
+        )
 
-    def _alternates(self, new: Sequence[int], reused: Sequence[int]) -> bool:
-        """Whether each second pass was the one kind, and each second the other."""
-        odd = {self.passes[i].number % 2 for i in new}
-        return len(odd) == 1 and not odd.intersection(self.passes[i].number % 2 for i in reused)
+    def _is_each_nth(self, ns: range, new: Sequence[int], reused: Sequence[int]) -> bool:
+        """Whether what is born in each n-th pass is born in the ones and not in the others."""
+        ones, others = ([self.passes[i].number for i in kind] for kind in (new, reused))
+        return any(
+            len({one % n for one in ones}) == 1 and all((one - ones[0]) % n for one in others)
+            for n in ns
+        )
+
+
+def _is_written_beside(writings: Iterable[_Writing], passes: set[int]) -> bool:
+    """Whether there is a loop's number beside the thing at all, after each of these passes."""
+    return any(one.how is not How.LISTED and passes <= one.held.keys() for one in writings)
 
 
 def _left_alone(

@@ -134,7 +134,7 @@ class SharedPrimitives(Detector):
 
     def _used(self, sighting: CouldWait) -> Iterator[Observation]:
         uses, loop = self._uses.of(sighting.primitive), self.loops.of(sighting.loop)
-        if loop.number == uses.latest:
+        if loop.number == uses.latest or not _cpython.may_bind(sighting.primitive):
             return
         if sighting.asked:
             self._note(sighting, uses, loop)
