@@ -110,7 +110,8 @@ class Body:
         }
 
 
-_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
+# From 3.14 on END_ASYNC_FOR names the SEND whose error it takes, and jumps nowhere.
+_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs)).difference({dis.opmap["END_ASYNC_FOR"]})
 _NEVER_ON = frozenset(
     {"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD", "RAISE_VARARGS", "RERAISE"}
     | {"RETURN_VALUE"}
