@@ -126,7 +126,7 @@ COLLECTS = frozenset(
 _ENDS = ("STORE_", "DELETE_", "POP_", "RAISE_", "RERAISE", "END_FOR", "JUMP_IF_")
 """Instructions that only take. Any other puts one value in the place of what it takes, except:"""
 _TAKES = {
-    **dict.fromkeys(("BEFORE_ASYNC_WITH", "BEFORE_WITH", "FOR_ITER", "LOAD_ATTR"), 1),
+    **dict.fromkeys(("BEFORE_ASYNC_WITH", "BEFORE_WITH", "FOR_ITER", "GET_ITER", "LOAD_ATTR"), 1),
     **dict.fromkeys(("LOAD_SPECIAL", "RETURN_VALUE", "UNPACK_EX", "UNPACK_SEQUENCE"), 1),
     "LOAD_SUPER_ATTR": 3,
 }
