@@ -167,7 +167,11 @@ def _begin_anew() -> Iterator[None]:
     yield
     service.__init__(), other.__init__()  # type: ignore[func-returns-value, misc]
     busy, count, Shared.running = False, 0, False
+    runs.update(sync="idle")
     active.clear(), names.clear(), event.clear()  # type: ignore[func-returns-value]
+
+
+runs: dict[str, Any] = {"sync": "idle"}
 
 
 async def flag() -> None:
@@ -239,6 +243,29 @@ def once_at_a_time(function: Callable[[], Awaitable[None]]) -> Callable[[], Awai
     return inner
 
 
+async def entry_of_a_name() -> None:
+    if runs["sync"] == "running":
+        return
+    runs["sync"] = "running"
+    await forever()
+    runs["sync"] = "idle"
+
+
+async def entry_of_any_name(name: str = "sync") -> None:
+    if runs.get(name) == "running":
+        return
+    runs[name] = "running"
+    await forever()
+    runs[name] = "idle"
+
+
+async def entry_that_is_a_member(name: str = "sync") -> None:
+    if runs[name] is not True:
+        runs[name] = True
+        await forever()
+        runs[name] = False
+
+
 closure, decorated = _closure(), once_at_a_time(forever)
 
 BROKEN: dict[Callable[[], Any], str] = {
@@ -254,6 +281,7 @@ BROKEN: dict[Callable[[], Any], str] = {
     flag: "busy",
     counter: "count",
     entry: "active",
+    entry_of_a_name: "runs",
     member_of_a_set: "names",
     threads_event: "event",
     closure: "on",
@@ -290,6 +318,13 @@ def test_what_a_dead_task_did_not_set_back_is_named(work: Callable[[], Any], wha
     assert "finally" in found.remedy
 
 
+@pytest.mark.usefixtures("thawed")
+@pytest.mark.parametrize("work", [entry_of_any_name, entry_that_is_a_member])
+def test_which_entry_it_is_may_not_be_known(work: Callable[[], Any]) -> None:
+    (found,) = lost(pytest_loopsafe.run(left(work), check=False))
+    assert (str(found.severity), found.owner) == ("warning", f"{__name__}.runs")
+
+
 @pytest.mark.parametrize("schedule", ["recycled", "threads"])
 def test_it_is_the_same_under_other_schedules(schedule: str) -> None:
     report = pytest_loopsafe.run(left(service.text), check=False, schedule=schedule)
@@ -308,6 +343,15 @@ def test_nobody_is_barred_where_one_loop_goes_on() -> None:
 )
 def test_who_minds_the_loops_end_is_left_alone(work: Callable[[], Any]) -> None:
     assert lost(pytest_loopsafe.run(left(work))) == []
+
+
+async def another_entry() -> None:
+    """Entries say how others fared, which bars nobody here."""
+    if runs.get("sync") == "failed":
+        return
+    runs["sync"] = "running"
+    await forever()
+    runs["sync"] = "idle"
 
 
 per_loop: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -352,7 +396,15 @@ async def told_but_never_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "work", [of_its_loop, in_order, set_anew_by_who_comes, once_for_all, told_but_never_asked]
+    "work",
+    [
+        of_its_loop,
+        another_entry,
+        in_order,
+        set_anew_by_who_comes,
+        once_for_all,
+        told_but_never_asked,
+    ],
 )
 def test_what_bars_nobody_is_left_alone(work: Callable[[], Any]) -> None:
     service.state = "new"

@@ -46,6 +46,10 @@ ASKED = {
     "if use() in table: use()": "table in",
     "if table['k'] is None: use()": "table = None",
     "x = table.get('k')\nif x is None: use()": "table = None",
+    "if table['k'] == 'x': use()": "table [] 'k' == 'x'",
+    "if table.get(key) != 'x': use()": "not table get == 'x'",
+    "if table['k'] is True: use()": "table [] 'k' is True",
+    "if table.get('k', 1) < 3: use()": "table get 'k' < 3",
     "if len(tasks): use()": "tasks",
     "if len(tasks) == 0: use()": "not tasks",
     "if 0 < len(tasks): use()": "tasks",
@@ -121,6 +125,7 @@ def written(value: Any) -> str:
         parts = ["not"] * value.negated + [written(value.place)]
         parts += [value.how] * (value.how != "truth")
         parts += [repr(value.argument)] * (value.argument is not UNKNOWN)
+        parts += [f"{how} {constant!r}" for how, constant in filter(None, [value.entry])]
         parts += [written(value.other)] if value.other is not None else []
         return " ".join(parts)
     return ".".join((value.name, *value.attributes)) if isinstance(value, Place) else "?"

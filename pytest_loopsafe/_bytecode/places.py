@@ -50,6 +50,7 @@ class Asked:
         argument: the constant that it was asked with, a key or another side; or UNKNOWN.
         negated: whether it is the opposite that is on the stack.
         other: the place of the other side, where that is none of constants: ``State.READY``.
+        entry: of an entry (``[]``, ``get``), how it was compared, and with which constant.
     """
 
     place: Place
@@ -57,6 +58,7 @@ class Asked:
     argument: Any = UNKNOWN
     negated: bool = False
     other: Place | None = None
+    entry: tuple[str, Any] | None = None
 
 
 class Places(Reader[Any]):
@@ -184,6 +186,8 @@ class Places(Reader[Any]):
             return Asked(left, how, _constant(right), negated, other)
         if how != "in" and type(left) is Asked and _constant(right) == 0 and how in ("==", ">"):
             return replace(left, negated=negated != (how == "=="))  # `len(tasks) == 0`
+        if type(left) is Asked and left.how in _ENTRIES and _constant(right) is not UNKNOWN:
+            return replace(left, entry=(how, right), negated=negated)
         if type(left) is Asked and left.how == "len" and type(right) is int:
             return Asked(left.place, f"len{how}", right, negated)
         asked = next((value for value in (left, right) if type(value) is Asked), None)
@@ -226,6 +230,7 @@ class Places(Reader[Any]):
 
 
 _COMPARES = ("COMPARE_OP", "CONTAINS_OP", "IS_OP")
+_ENTRIES = ("[]", "get")
 _ORDER = ("==", "<", "<=", ">", ">=")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _TESTS = frozenset({"truth", "in", "among", "is", "compare", "len", *_ORDER})

@@ -62,6 +62,8 @@ def _of_container(asked: Asked, value: Any) -> bool | None:
         return answers.pop() if len(answers) == 1 else None
     if asked.how in ("compare", *ORDER):
         return None
+    if asked.entry is not None:
+        return _of_entry(asked, value)
     there = _truth(value)
     key = asked.argument if asked.how != "=" else UNKNOWN
     if type(key) in (str, bytes, int):
@@ -69,6 +71,21 @@ def _of_container(asked: Asked, value: Any) -> bool | None:
         if there and asked.how in ("get", "[]") and is_a(value, dict):
             return _truth(dict.get(value, key))
     return not there if asked.how == "=" else there
+
+
+def _of_entry(asked: Asked, value: Any) -> bool | None:
+    """Of an entry that is compared: the one whose key is known, else any of them."""
+    if not is_a(value, dict) or asked.entry is None:
+        return None
+    compared = Asked(asked.place, *asked.entry)
+    if type(asked.argument) in (str, bytes, int):
+        keys = [one for one in entries_of(value) if type(one) is type(asked.argument)]
+        there = asked.argument in keys
+        if not there and asked.how == "[]":
+            return None
+        return answer_to(compared, dict.get(value, asked.argument) if there else None)
+    answers = {answer_to(compared, one) for one in tuple(dict.values(value))}
+    return True if True in answers else None if None in answers else False
 
 
 def _truth(value: Any) -> bool:
