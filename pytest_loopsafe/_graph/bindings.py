@@ -156,6 +156,13 @@ def is_left(thing: Any) -> bool:
     return loop is not None and loop.is_closed()  # and then that can no longer happen
 
 
+def unsent(thing: Any) -> int:
+    """How many bytes a transport has still to send, that somebody is closing."""
+    if not is_a(thing, asyncio.WriteTransport) or not thing.is_closing() or not is_open(thing):
+        return 0
+    return int(thing.get_write_buffer_size())
+
+
 def _loop_of(thing: Any) -> asyncio.AbstractEventLoop | None:
     loop = _cpython.transport_loop(thing)
     if loop is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
-from pytest_loopsafe._graph.bindings import is_left, is_transport
+from pytest_loopsafe._graph.bindings import is_left, is_transport, unsent
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._ledger.fates import Fate, fates_of
 from pytest_loopsafe._ledger.makers import makers_of
@@ -63,8 +63,10 @@ class Ledger:
         self._lent: dict[int, weakref.ref[Any]] = {}
         self._closed_loops: set[int] = set()
         self._left: list[Record] = []
+        self._cut_off: list[Record] = []
         self._held: list[Record] = []
         self.fates: tuple[Fate, ...] = ()
+        self.cut_off: tuple[Record, ...] = ()
         self.ended: tuple[Batch, ...] = ()
 
     def __len__(self) -> int:
@@ -204,6 +206,9 @@ class Ledger:
                     record.descriptor = _descriptor(thing)
                     record.lent = self._lent_to(thing)
                     self._left.append(record)
+                elif thing is not None and (size := unsent(thing)):
+                    record.unsent = size
+                    self._cut_off.append(record)
 
     def _lent_to(self, thing: Any) -> tuple[weakref.ref[Any], ...]:
         """The sockets of a server, where the code has given it all of them; else nothing."""
@@ -227,11 +232,12 @@ class Ledger:
         ended = self._closed_loops
         held, fates = fates_of(self._left, self._held, graph)
         self._left, self._held, self.fates = [], held, tuple(fates)
+        self.cut_off, self._cut_off = tuple(self._cut_off), []
         self.ended = tuple(one for one in self._batches.values() if one.loop.number in ended)
         try:
             yield
         finally:
-            self.fates, self.ended = (), ()
+            self.fates, self.ended, self.cut_off = (), (), ()
             self._batches = {
                 key: one for key, one in self._batches.items() if one.loop.number not in ended
             }

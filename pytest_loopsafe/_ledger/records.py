@@ -120,6 +120,7 @@ class Record:
             what is behind it.
         lent: of a server that was open when its loop ended, and has nothing but sockets that the
             code had given to its loop: these sockets.
+        unsent: how many bytes it had still to send, that was being closed when its loop ended.
         slot: where it was held at the last rest; None where nobody held it.
         connections: of a client, those that its task opened.
     """
@@ -137,6 +138,7 @@ class Record:
     collected: bool = False
     descriptor: tuple[int, Hashable] | None = None
     lent: tuple[weakref.ref[Any], ...] = ()
+    unsent: int = 0
     slot: Slot | None = None
     connections: list[Record] = field(default_factory=list)
 

@@ -2,8 +2,9 @@
 
 Evidence: it was open when its loop was about to close, and at rest nobody holds it; or somebody
 held it, has let it go since, and nothing has its place. Also one that only a finalizer closed in
-time. Not a server that is gone while the code has its listening socket, which it gave to the loop
-(``sock=``), open: it goes on in the next run.
+time, and one whose ``close()`` had still to send something when its loop ended. Not a server that
+is gone while the code has its listening socket, which it gave to the loop (``sock=``), open: it
+goes on in the next run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LEFT_OPEN = Rule(
     "Close it before its loop ends: `async with` within the function given to asyncio.run().",
 )
 
+_WAIT = "Wait until it is sent, before the loop ends: `await writer.wait_closed()` after `close()`."
+
 
 class TransportLeftOpen(Detector):
     """LS303."""
@@ -42,6 +45,9 @@ class TransportLeftOpen(Detector):
                 if fate.successor is None and not fate.record.is_lent:
                     record = fate.record
                     yield self._left(record, f"{record.name} was still open when its loop ended")
+            for record in self.ledger.cut_off:
+                how = f"{record.name} had {record.unsent:,} bytes still to send when its loop ended"
+                yield self._left(record, f"{how}, and was closed without waiting for that", _WAIT)
         elif isinstance(sighting, ConnectionFinalized) and not sighting.loop.is_closed():
             found = self.ledger.of(sighting.thing)  # of a closed loop: met by its own refusal
             if found is not None and found.slot is None:
@@ -49,7 +55,7 @@ class TransportLeftOpen(Detector):
                 yield self._left(found, how)
 
     @staticmethod
-    def _left(record: Record, how: str) -> Observation:
+    def _left(record: Record, how: str, remedy: str = LEFT_OPEN.remedy) -> Observation:
         made = Stack(f"it was made in {record.loop}", record.made)
         return Observation(
             Finding(
@@ -58,7 +64,7 @@ class TransportLeftOpen(Detector):
                 record.loop,
                 None,
                 (made, *loop_births(record.loop)),
-                LEFT_OPEN.remedy,
+                remedy,
                 owner=record.slot.path if record.slot is not None else None,
             )
         )
