@@ -45,8 +45,12 @@ class Awaited:
         self.ended_unbegun = False
 
     def ends(self, coroutine: Coroutine) -> None:
-        """The one at its address ends unbegun: itself, if weak references to it are gone by now."""
-        self.ended_unbegun = self.code is coroutine.cr_code and self.ref() is None
+        """The one at its address ends unbegun: itself, if no weak reference leads to another.
+
+        They are gone by now; but from 3.15 on not yet where the collector ends it.
+        """
+        is_it = self.ref() is None or self.ref() is coroutine
+        self.ended_unbegun = self.code is coroutine.cr_code and is_it
 
 
 @dataclass(frozen=True)
