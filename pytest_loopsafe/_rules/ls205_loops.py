@@ -152,13 +152,14 @@ class SlotOfTwoLoops(Detector):
         if not functions:
             return
         one = _Thing(self.loops.of(loop), weak(loop), weak(thing), functions, stack_here())
-        before = next(iter(self._of_one_loop.values()), None)
-        if before is None or before.loop is one.loop or before.has_ended:
-            if before is not None and before.loop is not one.loop:
-                self._of_one_loop.clear()
-            if not self._histories and len(self._of_one_loop) < _MAX_PLACES:
-                self._of_one_loop[one.key] = one
-                return
+        first = next(iter(self._of_one_loop.values()), one)
+        if first.loop is not one.loop and first.has_ended:
+            self._of_one_loop.clear()  # what has ended takes nothing from anybody
+            first = one
+        has_room = not self._histories and len(self._of_one_loop) < _MAX_PLACES
+        if first.loop is one.loop and has_room:
+            self._of_one_loop[one.key] = one
+            return
         earlier, self._of_one_loop = self._of_one_loop, {}
         for each in (*earlier.values(), one):
             self._note(each)
