@@ -213,15 +213,16 @@ class Births:
         reused = [i for i in reused if self.passes[i].alone]
         if not new or not reused or not min(new) < min(reused) < max(new):
             return writing is not None and writing.how is not How.LISTED
-        most = len(self.passes)
-        if writing is not None or self._is_each_nth(range(2, 3), new, reused):
-            return writing is not None
+        if writing is not None:
+            return True
+        if self._is_each_nth(range(2, 3), new, reused):
+            return False
         if _is_written_beside(record.writings.values(), {*new, *reused}):
             return True
-        times = sum(i in new and i + 1 in reused for i in range(most))
-        return not self._is_each_nth(range(3, most), new, reused) and (
-            times > 1 or not record.by_key
-        )
+        if self._is_each_nth(range(3, len(self.passes)), new, reused):
+            return False
+        times = sum(i in new and i + 1 in reused for i in range(len(self.passes)))
+        return times > 1 or not record.by_key
 
     def _is_each_nth(self, ns: range, new: Sequence[int], reused: Sequence[int]) -> bool:
         """Whether what is born in each n-th pass is born in the ones and not in the others."""

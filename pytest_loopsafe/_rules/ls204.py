@@ -142,7 +142,7 @@ class LoopIdentity(Detector):
             else:
                 self.graph.notes[
                     f"whether {taken.path} is decided by a loop's id() cannot be told from so few "
-                    "loops, or beside threads that work: four or more, and none beside, would tell"
+                    "loops, or beside threads that work: four or six, and none beside, would tell"
                 ] = None
 
     def _report(self, taken: Taken) -> Observation:
