@@ -78,6 +78,7 @@ from pytest_loopsafe._cpython.loops import (
 )
 from pytest_loopsafe._cpython.memory import Footprint, footprint
 from pytest_loopsafe._cpython.modules import namespace_of
+from pytest_loopsafe._cpython.monitoring import error_monitoring
 from pytest_loopsafe._cpython.primitives import (
     BINDING,
     INTERNALS,
@@ -178,6 +179,7 @@ __all__ = [
     "current_task",
     "descriptor_of",
     "due_timers",
+    "error_monitoring",
     "followers",
     "footprint",
     "forget_hook",

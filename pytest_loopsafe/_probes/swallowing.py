@@ -16,6 +16,7 @@ import threading
 from types import CodeType, FrameType
 from typing import Any
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode import Body
 from pytest_loopsafe._probes import handlers
 from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
@@ -94,7 +95,7 @@ class Witness:
         Body.forget()
 
     def _switch_on(self) -> None:
-        monitoring: Any = getattr(sys, "monitoring", None)
+        monitoring = _cpython.error_monitoring()
         if monitoring is None or self._tool is not None or self._ended:
             return
         for tool in _TOOL_IDS:
