@@ -120,3 +120,30 @@ def test_a_loop_that_another_thread_is_about_to_run_will_be_closed() -> None:
     finally:
         go.set()
         thread.join()
+
+
+def test_a_loop_of_a_thread_that_runs_another_is_left_open() -> None:
+    """What it is in the middle of running is not the one that it has made by hand."""
+    ready, go, made = threading.Event(), threading.Event(), list[asyncio.AbstractEventLoop]()
+
+    async def serve() -> None:
+        ready.set()
+        await asyncio.to_thread(go.wait)
+
+    def work() -> None:
+        made.append(asyncio.new_event_loop())
+        asyncio.run(serve())
+
+    def call() -> None:
+        if not made:
+            thread.start()
+        ready.wait()
+
+    thread = threading.Thread(target=work)
+    try:
+        report = pytest_loopsafe.run(call, check=False)
+        assert [finding.code for finding in report.findings] == ["LS304"]
+    finally:
+        go.set()
+        thread.join()
+        made[0].close()

@@ -41,14 +41,14 @@ class LoopLeftOpen(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report the loops that nobody closed."""
         running = {self.loops.of(loop) for loop in self.loops.alive() if loop.is_running()}
-        at_it = threads_within(asyncio.runners.__file__)
+        at_it = threads_within(_RUNNERS)
         self.waits = False
         for info in self.loops.open_until_now():
             if self.loops.is_closed(info) or info in running or info.pass_number == 0:
                 continue
             if not _made_by_user(info):
                 continue
-            if self.loops.lasts(info) or info.thread in at_it:
+            if self.loops.lasts(info) or (info.thread in at_it and _made_by_runner(info)):
                 self.waits = True  # a fixture, or asyncio.run(), may close what it made
             else:
                 yield Observation(
@@ -61,6 +61,14 @@ class LoopLeftOpen(Detector):
                         LEFT_OPEN.remedy,
                     )
                 )
+
+
+_RUNNERS = asyncio.runners.__file__
+
+
+def _made_by_runner(info: LoopInfo) -> bool:
+    """Whether ``asyncio.run()`` or a ``Runner`` made the loop, which will close it."""
+    return any(frame.file == _RUNNERS for frame in info.created)
 
 
 def _made_by_user(info: LoopInfo) -> bool:
