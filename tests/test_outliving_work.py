@@ -980,23 +980,24 @@ def grouped(kept: Kept) -> Body:
 
 
 def cancelled_by_who_gave_up(kept: Kept) -> Body:
-    ended = threading.Event()
+    begun, ended = threading.Semaphore(0), threading.Semaphore(0)
 
     async def deliver() -> None:
+        begun.release()
         try:
             await asyncio.sleep(3600)
         finally:
             await rounds(3)
-            ended.set()
+            ended.release()
 
     def body() -> None:
-        ended.clear()
         future = kept.hand_over(deliver())
         try:
             future.result(0.001)
         except TimeoutError:
+            begun.acquire()  # what has not begun would never end
             future.cancel()
-            ended.wait()
+            ended.acquire()
 
     return body
 
