@@ -56,7 +56,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_rules/ls4": ("test_forks", "test_forked_kernel"),
     "_rules/inherited": ("test_forks", "test_forked_kernel"),
     "_ledger": ("test_rival_connections", "test_ledger", "test_detectors"),
-    "_bytecode": ("test_places", "test_bytecode", "test_looks", "test_handlers"),
+    "_bytecode": ("test_places", "test_results", "test_bytecode", "test_looks", "test_handlers"),
     "_graph/keepers": ("test_outliving_work",),
     "_graph/owners": ("test_owners",),
     "_graph/threads": ("test_owners",),
