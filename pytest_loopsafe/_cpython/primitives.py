@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import operator
+import sys
 from asyncio import locks, queues
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -262,8 +263,8 @@ def _contended() -> Iterator[tuple[Any, dict[str, Any]]]:
         try:
             yield loop, {name: one for name, (one, _) in kinds.items()}
         finally:
-            for task in tasks:
-                task.cancel()
+            while tasks:  # in no variable: what they are cancelled with leads back to this frame
+                tasks.pop().cancel()
             loop.settle()
 
 
@@ -285,23 +286,22 @@ def _meets_refusals() -> bool:
 
 
 def _sees_entering() -> bool:
-    found: list[FrameType | None] = []
+    found: list[int] = []  # numbers of frames, for one of these has it in a variable
 
     class Told(asyncio.Lock):
         async def acquire(self) -> Any:
-            frame = inspect.currentframe()
-            entering = frame.f_back if frame is not None else None
-            if entering is not None and entering.f_code is ENTER:
-                found.append(calling_user(entering))
+            entering = sys._getframe(1)
+            if entering.f_code is ENTER:
+                found.append(id(calling_user(entering)))
 
     async def enter() -> None:
-        found.append(inspect.currentframe())
+        found.append(id(sys._getframe()))
         async with Told():
             pass
 
     with suppress(RuntimeError):  # it was never really taken
         enter().send(None)
-    return len(found) == 2 and found[0] is found[1]
+    return len(found) == 2 and found[0] == found[1]
 
 
 def _knows_internals() -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
+import sys
 from asyncio import base_events
 from contextlib import suppress
 from types import BuiltinMethodType, MethodType
@@ -116,6 +116,7 @@ def _sees_foreign_await() -> bool:
             seen &= isinstance(step_error(step), RuntimeError)
         run_ready(other)
         task.result()
+        del step  # by its error and that one's traceback it would keep this frame
         return seen
 
 
@@ -146,9 +147,7 @@ def _sees_where_callbacks_begin() -> bool:
     with trial_loop() as loop:
 
         def note() -> None:
-            frame = inspect.currentframe()
-            caller = frame.f_back if frame is not None else None
-            found.append(caller.f_code.co_qualname if caller is not None else "")
+            found.append(sys._getframe(1).f_code.co_qualname)
 
         loop.call_soon(note)
         run_ready(loop)

@@ -162,11 +162,11 @@ def _knows_closing(make: Make, opens: Opens) -> bool:
     with opens() as loop:
         transport = make(loop)
         schedule = loop.call_soon
-        here, seen = sys._getframe(), []
+        here, seen = sys._getframe().f_code, []
 
         def call_soon(*args: Any, **kwargs: Any) -> Any:
             frame = sys._getframe(1)
-            while frame is not here and frame.f_back is not None:
+            while frame.f_code is not here and frame.f_back is not None:
                 seen.append((frame.f_code.co_filename, frame.f_code.co_qualname))
                 frame = frame.f_back
             return schedule(*args, **kwargs)

@@ -62,9 +62,12 @@ def _nanoseconds(thread: threading.Thread) -> int | None:
 def threads_within(file: str) -> set[str]:
     """The names of the other threads that a function of this file runs in."""
     frames = sys._current_frames()
+    # This function's own frame would hold itself, and with its callers' all that they have in
+    # variables, until the next collection.
+    frames.pop(threading.get_ident(), None)
     found = set()
     for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0) if thread is not threading.current_thread() else None
+        frame = frames.get(thread.ident or 0)
         while frame is not None and frame.f_code.co_filename != file:
             frame = frame.f_back
         if frame is not None:
