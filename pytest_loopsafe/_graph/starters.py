@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from types import (
@@ -19,12 +18,11 @@ from pytest_loopsafe._words.stacks import (
     first_argument,
     is_library,
     is_method,
-    is_own,
-    is_pytests,
     suspended_chain,
 )
 from pytest_loopsafe._words.ways import entered_generators
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
+from pytest_loopsafe._words.whose import TERRITORY, Whose
 
 _MAX_STARTERS = 8
 
@@ -56,16 +54,15 @@ def starters(*, within: bool = False) -> tuple[Starter, ...]:
     frame: FrameType | None = sys._getframe(1)
     begun, task = False, _cpython.current_task() if within else None
     outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
+    whose = TERRITORY.view.whose
     while frame is not None and len(found) < _MAX_STARTERS:
         code = frame.f_code
-        if is_own(code.co_filename):
-            if begun and not any(one in code.co_filename for one in _HOOKS):
-                break  # who runs the pass is not in it
-        elif is_pytests(code.co_filename):
-            break
-        else:
+        who = whose[code.co_filename]
+        if who is Whose.PYTEST or (begun and who in _RUNNERS):
+            break  # who runs the pass is not in it
+        if who is not Whose.HOOK and who not in _RUNNERS:
             begun = True
-            if not is_library(code.co_filename):
+            if who is Whose.USER:
                 found.append(_starter(frame))
             if within and (frame is outermost or code.co_qualname == _cpython.CALLBACK_BEGINS):
                 break
@@ -73,11 +70,7 @@ def starters(*, within: bool = False) -> tuple[Starter, ...]:
     return tuple(found)
 
 
-_HOOKS = tuple(
-    os.path.join("pytest_loopsafe", *parts)
-    for parts in (("_probes", ""), ("_run", "schedules.py"), ("_run", "addresses.py"))
-)
-"""Our frames that may lie between the user's code and asyncio's."""
+_RUNNERS = frozenset({Whose.OURS, Whose.LAUNCHER})
 
 
 def _starter(frame: FrameType) -> Starter:

@@ -119,14 +119,18 @@ class Graph:
             self._remember(owner.chain[-1], self.readable(owner))
         return found.found
 
-    def path(self, things: Iterable[Any]) -> str | None:
+    def path(self, things: Iterable[Any], *, thorough: bool = True) -> str | None:
         """The path to the first of these that anybody holds, for a report.
 
         None rather than one that leads through what has no name.
+
+        Args:
+            things: what to look for.
+            thorough: see `owners`.
         """
         for thing in things:
             if gc.is_tracked(thing):
-                for owner in self.owners(thing, ignore=(things,)):
+                for owner in self.owners(thing, ignore=(things,), thorough=thorough):
                     path = None if owner.hidden else self.named(owner)
                     if path is not None:
                         return path
@@ -180,19 +184,23 @@ class Graph:
         seen_at = next((path for one in observation.about if (path := self._known(one))), None)
         return Clue(tuple(_weak(observation.about)), tuple(_weak(users)), seen_at)
 
-    def locate(self, clue: Clue) -> str | None:
+    def locate(self, clue: Clue, *, thorough: bool) -> str | None:
         """At rest: the path to what a clue leads to.
 
         The object itself, where it lives and is held; where it was when it was last seen; or the
         nearest of those who used it that a global holds.
+
+        Args:
+            clue: leads to it.
+            thorough: see `owners`.
         """
         alive = [thing for ref in clue.things if (thing := ref()) is not None]
-        found = self.path(alive)
+        found = self.path(alive, thorough=thorough)
         if found is not None or clue.seen_at is not None:
             return found or clue.seen_at
         users = [user for ref in clue.users if (user := ref()) is not None]
         known = [user for user in users if self.adapters.of(user) is not None]
-        return self.path((*known, *users))
+        return self.path((*known, *users), thorough=thorough)
 
     def _remember(self, thing: Any, path: str) -> None:
         key = id(thing)
@@ -306,6 +314,14 @@ class Graph:
             if loop.is_closed() and not self._loops.is_earlier(self._loops.of(loop))
         ]
         return sorted(dead, key=lambda loop: self._loops.of(loop).number)
+
+    def may_be_stale(self) -> bool:
+        """Whether there is a dead loop that others came after or beside: only such are judged."""
+        infos = [self._loops.of(loop) for loop in self.dead_loops()]
+        return len(infos) > 1 or any(
+            self._loops.rerun_since(info) is not None or self._loops.lived_beside(info)
+            for info in infos
+        )
 
     def collect(self, *, whole: bool) -> None:
         """Let go of what is garbage, where anything hangs on: a dead loop that still exists.

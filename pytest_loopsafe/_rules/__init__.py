@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
 from pytest_loopsafe._rules.base import Detector
 from pytest_loopsafe._words.rules import Rule
@@ -25,6 +26,13 @@ def discover() -> tuple[type[Detector], ...]:
             and member.__module__ == module.__name__
         ]
     return tuple(found)
+
+
+@functools.cache
+def judging() -> Mapping[type, frozenset[type[Detector]]]:
+    """The detectors that judge each kind of sighting: asked anew for each test of an audit."""
+    kinds = {kind for one in discover() for kind in one.judges}
+    return {kind: frozenset(one for one in discover() if kind in one.judges) for kind in kinds}
 
 
 def rules() -> tuple[Rule, ...]:

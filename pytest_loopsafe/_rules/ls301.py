@@ -2,19 +2,15 @@
 
 ``asyncio.run()`` cancels what is left. What becomes of it then is another matter (LS207).
 
-Left out is a task by which a test framework runs tests: whoever runs the loop for pytest has made
-it for itself, with nobody's code in between (anyio's plugin has such a task for each of its loops).
-Nobody who writes a test can end it.
+Left out is a task by which a test framework runs tests (`pytest_loopsafe._ledger.framework_tasks`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import weakref
 from collections.abc import Iterator
-from types import CoroutineType, FrameType
+from types import CoroutineType
 from typing import Any, Self
 
 from pytest_loopsafe import _cpython
@@ -26,15 +22,7 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.naming import name_coroutine
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import (
-    Stack,
-    describe_frames,
-    is_library,
-    is_own,
-    is_pytests,
-    is_stdlib,
-    suspended_frames,
-)
+from pytest_loopsafe._words.stacks import Stack, describe_frames, suspended_frames
 
 PENDING = Rule(
     "LS301",
@@ -55,29 +43,28 @@ class LeftTasks(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        # By its coroutine, who started a task; None for what a test framework runs tests by.
-        self._starters: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+        # By its coroutine, who started a task.
+        self._starters: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def follow(self, elder: Self) -> None:
         """Know who started what is still there."""
         self._starters = elder._starters
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
-        """Note what a test framework starts; report what is left pending."""
+        """Note who starts what; report what is left pending."""
         if isinstance(sighting, TaskStarted):
             maker = self.loops.maker()
-            if _runs_tests():
-                self._starters[sighting.coroutine] = None
-            elif maker is not None:
+            if maker is not None:
                 self._starters[sighting.coroutine] = maker.name
         elif isinstance(sighting, LoopEnding):
             info = self.loops.of(sighting.loop)
             for task in pending_tasks(sighting.loop):
-                coroutine = task.get_coro()
-                is_plain = type(coroutine) is CoroutineType  # else its __hash__ is somebody's
-                starter = self._starters.get(coroutine, info.maker) if is_plain else info.maker
-                if starter is not None or not is_plain or coroutine not in self._starters:
-                    yield self._left(task, info, starter, by_hand=sighting.by_hand)
+                coroutine, starter = task.get_coro(), info.maker
+                if coroutine in self.ledger.framework_tasks:
+                    continue
+                if type(coroutine) is CoroutineType:  # else its __hash__ is somebody's
+                    starter = self._starters.get(coroutine, info.maker)
+                yield self._left(task, info, starter, by_hand=sighting.by_hand)
 
     @staticmethod
     def _left(task: Any, info: LoopInfo, starter: str | None, *, by_hand: bool) -> Observation:
@@ -116,34 +103,3 @@ def pending_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
         and not _cpython.is_loops_own(task)
     ]
     return sorted(left, key=lambda task: str(task.get_name()))
-
-
-_HOOKS = ("pytest_fixture_setup", "pytest_pyfunc_call")
-_ASYNCIO = f"{os.sep}asyncio{os.sep}"
-
-
-def _runs_tests() -> bool:
-    """Whether the task that is being made is one by which a test framework runs tests.
-
-    So it is where pytest's own frames are reached without any of the user's, and where all code
-    within the loop is of files that are also outside of it, with whoever runs the loop for pytest.
-    What another library starts by itself, from a callback, is not. The framework's own frames may
-    be the user's, who develops it: the module that pytest calls has a hook that runs tests.
-    """
-    inside: set[str] = set()
-    outside: set[str] = set()
-    is_outside = of_user = by_hook = False
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if is_pytests(file):
-            return bool(inside) and inside <= outside and (by_hook or not of_user)
-        if is_own(file) or (is_stdlib(file) and _ASYNCIO in file):
-            is_outside = is_outside or bool(inside)  # the loop itself is passed
-        else:
-            (outside if is_outside else inside).add(file)
-            if not is_library(file):
-                of_user = True
-                by_hook = any(dict.__contains__(frame.f_globals, name) for name in _HOOKS)
-        frame = frame.f_back
-    return False

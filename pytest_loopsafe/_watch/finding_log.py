@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
 from pytest_loopsafe._words.findings import (
     MOST_LOOPS,
     Clue,
     Finding,
-    Known,
     LoggedErrors,
     LogLine,
     Observation,
@@ -196,12 +196,10 @@ class FindingLog:
         if record.count == 1 and not record.ignored and observation.at_rest is None:
             self._found(record.number, self._finding(record))
 
-    def own(self, locate: Callable[[Clue], str | None], known_of: Callable[[str], Known]) -> None:
+    def own(self, graph: Graph) -> None:
         """At rest, find out whose the objects are that new findings are about, and what to do.
 
-        Args:
-            locate: the path to what a clue leads to, or None.
-            known_of: what is known of what is at a path.
+        The whole heap is read only for errors: it costs more than a test that has a warning.
         """
         with self._lock:
             for record in tuple(self._records.values()):
@@ -211,9 +209,10 @@ class FindingLog:
                 clue, record.clue = record.clue, None
                 owner = record.finding.owner
                 if clue is not None and not clue.is_empty:
-                    owner = locate(clue)
+                    is_error = record.finding.severity is Severity.ERROR
+                    owner = graph.locate(clue, thorough=is_error)
                 if owner is not None:
-                    known = known_of(owner)
+                    known = graph.known_of(owner)
                     record.finding = replace(
                         record.finding,
                         owner=owner,

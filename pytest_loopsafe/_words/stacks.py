@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import gc
 import linecache
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from inspect import CO_OPTIMIZED
-from pathlib import Path
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -27,20 +25,10 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._words.sources import is_of_project
-from pytest_loopsafe._words.whose import TERRITORY
+from pytest_loopsafe._words.whose import SCAFFOLDING, TERRITORY, Whose
 from pytest_loopsafe._words.whose import is_library as is_library
 from pytest_loopsafe._words.whose import is_own as is_own
 from pytest_loopsafe._words.whose import is_stdlib as is_stdlib
-
-_PYTEST = f"{os.sep}_pytest{os.sep}"
-_PLUGGY = f"{os.sep}pluggy{os.sep}"
-_RUN = str(Path(__file__).parent.parent / "_run/runner.py")
-
-
-def is_pytests(file: str) -> bool:
-    """Whether a file is one of pytest's own."""
-    return _PYTEST in file
-
 
 MAX_FRAMES = 60
 """A stack keeps its innermost frames only: beyond this many, nobody reads on."""
@@ -142,9 +130,7 @@ def handler_frame(code: CodeType, offset: int) -> Frame:
     return _frame(code, line)
 
 
-def _is_scaffolding(file: str) -> bool:
-    """Our own frames and pytest's: who called the test is not a part of what went wrong."""
-    return is_own(file) or _PYTEST in file or _PLUGGY in file
+_OUTSIDE = frozenset({Whose.PYTEST, Whose.LAUNCHER})
 
 
 def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
@@ -155,11 +141,13 @@ def current_stack(start: FrameType | None = None) -> tuple[Frame, ...]:
     """
     frame: FrameType | None = start if start is not None else sys._getframe(1)
     frames: list[Frame] = []
+    whose = TERRITORY.view.whose
     while frame is not None and len(frames) < MAX_FRAMES:
         code = frame.f_code
-        if is_pytests(code.co_filename) or code.co_filename.startswith(_RUN):
+        who = whose[code.co_filename]
+        if who in _OUTSIDE:
             break
-        if not _is_scaffolding(code.co_filename):
+        if who not in SCAFFOLDING:
             frames.append(_frame(code, frame.f_lineno))
         frame = frame.f_back
     frames.reverse()
@@ -205,8 +193,12 @@ def live_frames() -> list[FrameType]:
     """The live frames of the running code, outermost first, ours left out. Not to be kept."""
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_pytests(frame.f_code.co_filename):
-        if not _is_scaffolding(frame.f_code.co_filename):
+    whose = TERRITORY.view.whose
+    while frame is not None:
+        who = whose[frame.f_code.co_filename]
+        if who is Whose.PYTEST:
+            break
+        if who not in SCAFFOLDING:
             frames.append(frame)
         frame = frame.f_back
     frames.reverse()
@@ -353,5 +345,5 @@ def summary_frames(extracted: Any) -> tuple[Frame, ...]:
     return tuple(
         Frame(entry.filename, entry.lineno or 0, entry.name)
         for entry in extracted or ()
-        if not _is_scaffolding(entry.filename)
+        if TERRITORY.view.whose[entry.filename] not in SCAFFOLDING
     )

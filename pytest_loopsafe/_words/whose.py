@@ -12,11 +12,12 @@ is on the disk is read when a watch arms, never in a hook.
 
 from __future__ import annotations
 
+import enum
 import functools
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,9 +39,55 @@ from pytest_loopsafe._words.installed import (
 )
 
 _OURS = str(Path(__file__).parent.parent) + os.sep
+_LAUNCHER, *_HOOKS = (
+    os.path.join(_OURS, *one.split("/"))
+    for one in ("_run/runner.py", "_run/schedules.py", "_run/addresses.py", "_probes/")
+)
+_PYTEST = f"{os.sep}_pytest{os.sep}"
+_PLUGGY = f"{os.sep}pluggy{os.sep}"
+_ASYNCIO = f"{os.sep}asyncio{os.sep}"
 _RECIPES = f"{os.sep}recipes.py"
 _OUR_NAME = "pytest-loopsafe"
 _IN_SITE = tuple(f"/{name}/" for name in SITE_NAMES)
+
+
+class Whose(enum.Enum):
+    """Whose a frame is, by its file: what a walk over a stack has to know of each."""
+
+    USER = enum.auto()
+    LIBRARY = enum.auto()
+    STDLIB = enum.auto()
+    ASYNCIO = enum.auto()
+    PYTEST = enum.auto()
+    PLUGGY = enum.auto()
+    LAUNCHER = enum.auto()
+    """Ours, and calls the code under test."""
+    HOOK = enum.auto()
+    """Ours, and may lie between the user's code and asyncio's."""
+    OURS = enum.auto()
+
+    __hash__ = object.__hash__  # Enum's own is in Python, and asks for the name's: 5 times as long
+
+
+SCAFFOLDING = frozenset({Whose.PYTEST, Whose.PLUGGY, Whose.LAUNCHER, Whose.HOOK, Whose.OURS})
+"""Who called the test is no part of what went wrong."""
+
+
+class _Files(dict[str, Whose]):
+    """Whose each file is, found out at the first question: a stack is walked at every hook."""
+
+    def __init__(self, find: Callable[[str], Whose]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, file: str) -> Whose:
+        if len(self) >= _MANY:  # code may be compiled under a new name each time
+            self.clear()
+        found = self[file] = self._find(file)
+        return found
+
+
+_MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -142,8 +189,9 @@ class View:
             if folder is not None:
                 self._take(folder, projects)
         self._by_length = _longest_first(self._installed)
-        self.is_library = functools.lru_cache(maxsize=4096)(self._is_library)
-        self.is_stdlib = functools.lru_cache(maxsize=4096)(self._is_stdlib)
+        self.is_library = functools.lru_cache(maxsize=_MANY)(self._is_library)
+        self.is_stdlib = functools.lru_cache(maxsize=_MANY)(self._is_stdlib)
+        self.whose = _Files(self._whose)
         self.lines: dict[tuple[int, int | None], tuple[CodeType, Any]] = {}
         """What was made of a line of code under this view; see `pytest_loopsafe._words.stacks`."""
         self.libraries: set[str] = set()
@@ -169,6 +217,19 @@ class View:
         return one.is_local or one.name in projects
 
     # -- answers -----------------------------------------------------------------------------------
+
+    def _whose(self, file: str) -> Whose:
+        if _PYTEST in file:
+            return Whose.PYTEST
+        if is_own(file):
+            if file.startswith(tuple(_HOOKS)):
+                return Whose.HOOK
+            return Whose.LAUNCHER if file == _LAUNCHER else Whose.OURS
+        if self.is_stdlib(file):
+            return Whose.ASYNCIO if _ASYNCIO in file else Whose.STDLIB
+        if not self.is_library(file):
+            return Whose.USER
+        return Whose.PLUGGY if _PLUGGY in file else Whose.LIBRARY
 
     def _is_stdlib(self, file: str) -> bool:
         if file.startswith(("<frozen", _OURS)):
