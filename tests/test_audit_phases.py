@@ -267,7 +267,8 @@ def test_a_loop_that_a_fixture_takes_back_was_not_left(
             left_open.run_until_complete(asyncio.sleep(0))
         """
     )
-    pytester.runpytest(option, "--loopsafe-json=found.json").assert_outcomes(passed=4)
+    # Of its own: what one that came before has left installed would be warned of in this one.
+    pytester.runpytest_subprocess(option, "--loopsafe-json=found.json").assert_outcomes(passed=4)
     told = json.loads((pytester.path / "found.json").read_text())["tests"]
     found = {
         one["nodeid"].partition("::")[2]

@@ -217,6 +217,7 @@ LET_GO = [
 @pytest.fixture(autouse=True)
 def _nothing_seen() -> Iterator[None]:
     yield
+    kept.clear()
     seen.clear()
     references.clear()
 

@@ -368,7 +368,7 @@ def test_a_child_of_an_audited_test_ends_without_a_word(app: pytest.Pytester) ->
 def test_a_child_writes_a_finding_before_it_looks_for_its_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def searches(*_: Any) -> str:
+    def searches(*_: Any, **__: Any) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
         return "nowhere"
 
