@@ -47,7 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_rules/ls209": ("test_setup_not_repeated", "test_variables_of_a_run"),
     "_rules/ls301": ("test_left_tasks", "test_detectors", "test_suspicious"),
     "_rules/ls302": ("test_asyncgens", "test_detectors"),
-    "_rules/ls303": ("test_cut_off", "test_rival_connections", "test_detectors", "test_suspicious"),
+    "_rules/ls303": ("test_cut_off", "test_lent_sockets", "test_detectors", "test_suspicious"),
     "_rules/ls304": ("test_kept_loops", "test_loop_races", "test_detectors"),
     "_rules/ls305": ("test_taken_loops", "test_detectors"),
     "_rules/ls306": ("test_left_queues", "test_shared_primitives", "test_detectors"),
@@ -59,7 +59,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_bytecode": ("test_places", "test_results", "test_bytecode", "test_looks", "test_handlers"),
     "_graph/keepers": ("test_outliving_work",),
     "_graph/owners": ("test_owners",),
-    "_graph/threads": ("test_owners",),
+    "_graph/reliance": ("test_lost_timers", "test_lost_background", "test_lost_status"),
+    "_graph/threads": ("test_owners", "test_loop_ids"),
     "_graph/referrers": ("test_referrers", "test_owners"),
     "_graph": ("test_owners", "test_lost_background", "test_detectors"),
 }

@@ -126,6 +126,18 @@ def entry_that_is_deleted_by_a_function() -> int:
     return 1
 
 
+def entry_that_is_deleted_by_what_a_function_calls() -> int:
+    if "key" in answers:
+        return answers["key"]
+    answers["key"] = 1
+    asyncio.get_running_loop().call_later(LATE, expire, "key")
+    return 1
+
+
+def expire(key: str) -> None:
+    drop(key)
+
+
 def drop(key: str) -> None:
     del answers[key]
 
@@ -150,6 +162,7 @@ LOST: list[tuple[Callable[[], Any], str]] = [
     (by_member, "cooling"),
     (entry_that_never_expires, "answers"),
     (entry_that_is_deleted_by_a_function, "answers"),
+    (entry_that_is_deleted_by_what_a_function_calls, "answers"),
     (lock_that_is_given_back_later, "turn"),
 ]
 

@@ -1,6 +1,7 @@
 """Who holds an object: the path is Python that a reader could type, and it leads there."""
 
 import asyncio
+import atexit
 import contextvars
 import functools
 import gc
@@ -124,6 +125,45 @@ def test_the_path_is_python(app: types.ModuleType, hold: Callable[[Any], Any], p
     assert owners(target) == [path]
     if "<" not in path and "gi_frame" not in path:
         assert eval(path, {"some_app": app}) is target
+
+
+def test_a_key_that_is_somebodys_own_is_named_by_its_class(app: types.ModuleType) -> None:
+    class Key:
+        def __repr__(self) -> str:
+            raise AssertionError("nobody is to ask for it")
+
+    target = Target()
+    app.one, app.two = {Key(): target}, {("a", Key()): target}
+    named = Key.__qualname__
+    assert sorted(owners(target)) == [f"some_app.one[<{named}>]", f"some_app.two[('a', <{named}>)]"]
+
+
+@pytest.mark.usefixtures("thawed")
+@pytest.mark.parametrize("awaits", [True, False], ids=["error", "warning"])
+def test_what_is_frozen_may_hold_what_no_owner_is_found_of(awaits: bool) -> None:
+    """The collector shows nothing of it; of a warning only globals are asked, frozen or not."""
+    home = asyncio.new_event_loop()
+    held = {"it": home.create_future()}
+    kept = weakref.ref(held["it"])
+    atexit.register(held.clear)  # C code has it, and no global leads there
+    del held
+
+    async def body() -> None:
+        work = asyncio.ensure_future(asyncio.sleep(3600))
+        await asyncio.sleep(0)
+        if awaits:
+            work.cancel()
+            await kept()
+
+    gc.freeze()
+    try:
+        report = pytest_loopsafe.run(body, loops=1, check=False)
+    finally:
+        gc.unfreeze()
+        home.close()
+    told = [note for note in report.notes if "gc.freeze()" in note]
+    assert [one.code for one in report.findings] == ["LS101" if awaits else "LS301"]
+    assert bool(told) == awaits
 
 
 def test_a_class_attribute(app: types.ModuleType) -> None:

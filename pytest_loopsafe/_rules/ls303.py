@@ -48,9 +48,10 @@ class TransportLeftOpen(Detector):
             for record in self.ledger.cut_off:
                 how = f"{record.name} had {record.unsent:,} bytes still to send when its loop ended"
                 yield self._left(record, f"{how}, and was closed without waiting for that", _WAIT)
-        elif isinstance(sighting, ConnectionFinalized) and not sighting.loop.is_closed():
-            found = self.ledger.of(sighting.thing)  # of a closed loop: met by its own refusal
-            if found is not None and found.slot is None:
+        elif isinstance(sighting, ConnectionFinalized):
+            found = self.ledger.of(sighting.thing)
+            is_met = sighting.loop.is_closed()  # by its own refusal
+            if not is_met and found is not None and found.slot is None:
                 how = f"{found.name} was dropped without being closed; only its finalizer closed it"
                 yield self._left(found, how)
 
