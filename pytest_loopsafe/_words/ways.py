@@ -155,9 +155,10 @@ class Way:
 
     def is_at_its_start(self) -> bool:
         """Whether the error has still to be raised: its thread stands where it stood."""
-        frame = sys._current_frames().get(self.thread or 0)
-        first = self.points[0] if self.points else None
-        while frame is not None and first is not None:
+        if not self.points:
+            return False  # before this frame, which may be that thread's, would hold itself
+        frame, first = sys._current_frames().get(self.thread or 0), self.points[0]
+        while frame is not None:
             if frame.f_code is first.code and frame.f_lasti == first.offset:
                 return True
             frame = frame.f_back
