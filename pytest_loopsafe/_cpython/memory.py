@@ -14,6 +14,8 @@ _LENGTHS = tuple(size - sys.getsizeof(b"") for size in range(48, 513, 16))
 """Of ``bytes`` that fill the blocks of pymalloc, which serves up to 512 bytes, in steps of 16."""
 _LARGEST_OFFSET = 64
 _TRIES = 8
+_ROUNDS = 3
+"""A collection or another thread may take what was just freed, and so spoil an experiment."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def footprint(kind: Any) -> Footprint | None:
     # does not know yet (``dk_usable``), down to one: the first thirty or so are larger than others.
     instances = [_blank(kind) for _ in range(_INSTANCES_THAT_SHRINK)]
     del instances
-    for length in _LENGTHS:
+    for length in _LENGTHS * _ROUNDS:
         offsets = [_offset(kind, length) for _ in range(_TRIES)]
         offset = max(set(offsets), key=offsets.count)
         if 0 <= offset <= _LARGEST_OFFSET and offsets.count(offset) > _TRIES // 2:
@@ -81,13 +83,13 @@ def _blank(kind: Any) -> Any:
 
 
 def _takes_places() -> bool:
-    found = footprint(BaseEventLoop)
     is_quiet = _blank(BaseEventLoop).is_closed()
-    return (
-        is_quiet
-        and found is not None
-        and any(_is_place(found, BaseEventLoop) for _ in range(_TRIES))
-    )
+    return is_quiet and any(_finds_places() for _ in range(_ROUNDS))
+
+
+def _finds_places() -> bool:
+    found = footprint(BaseEventLoop)
+    return found is not None and any(_is_place(found, BaseEventLoop) for _ in range(_TRIES))
 
 
 def _is_place(found: Footprint, kind: Any) -> bool:
