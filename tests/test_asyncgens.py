@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -64,6 +65,19 @@ def test_a_new_one_in_each_loop() -> None:
 def test_one_that_is_left_and_replaced_is_only_left() -> None:
     async def body() -> int | None:
         global stream
+        stream = events()
+        return await first_of(stream)
+
+    report = pytest_loopsafe.run(body)
+    assert [finding.code for finding in report.findings] == ["LS302"]
+
+
+def test_an_entry_for_its_loop_that_has_something_else_in_it_keeps_nothing() -> None:
+    seen: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    async def body() -> int | None:
+        global stream
+        seen[asyncio.get_running_loop()] = "seen"
         stream = events()
         return await first_of(stream)
 

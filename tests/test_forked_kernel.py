@@ -138,6 +138,7 @@ def test_a_reader_that_the_child_removes_is_gone_for_the_parent(way: str, loop: 
     assert finding.code == "LS401"
     assert "its parent no longer hears of that" in finding.message
     assert finding.home_loop is not None
+    assert finding.home_state in ("running", "paused")
     assert finding.home_loop.pid == os.getpid()
 
 
@@ -350,6 +351,7 @@ def test_a_signal_that_the_handler_of_the_parents_loop_takes(factory: Any) -> No
     assert "got SIGTERM" in finding.message
     assert ("it went to the parent" in finding.message) is bool(heard)
     assert finding.home_loop is not None
+    assert finding.home_state in ("running", "paused")
 
 
 def all_reset() -> None:

@@ -69,7 +69,7 @@ def test_one_whose_place_another_has_taken_is_a_leak(address: tuple[str, int]) -
         kept = await asyncio.open_connection(*address)
 
     report = pytest_loopsafe.run(body, check=False)
-    (leak,) = report.errors
+    (leak,) = report.findings
     assert leak.code == "LS202"
     assert str(leak.owner).startswith(f"{__name__}.kept")
     assert "got a new connection in loop" in leak.message

@@ -314,6 +314,23 @@ def gathered_and_not_awaited(kept: Kept) -> Body:
     return lambda: kept.run(handle())
 
 
+def under_way_when_its_loop_is_closed(kept: Kept) -> Body:
+    async def audit() -> None:
+        await rounds(1000)
+
+    async def handle() -> None:
+        asyncio.create_task(audit())
+        await rounds(2)
+
+    def body() -> None:
+        loop = asyncio.new_event_loop()
+        for _ in range(2):
+            loop.run_until_complete(handle())
+        loop.close()
+
+    return body
+
+
 def ended_by_another_handler(kept: Kept) -> Body:
     """Which belongs to a later pass."""
 
@@ -542,6 +559,7 @@ BROKEN: dict[str, tuple[Make, str]] = {
     "held until it is done, by a lambda": (held_until_done_by_a_lambda, "warning"),
     "held until it is done, by an object": (held_until_done_by_an_object, "warning"),
     "gathered and not awaited": (gathered_and_not_awaited, "error"),
+    "under way when its loop is closed": (under_way_when_its_loop_is_closed, "error"),
     "ended by another handler": (ended_by_another_handler, "error"),
     "a timeout inside": (with_a_timeout_inside, "error"),
     "a group inside": (with_a_group_inside, "error"),
