@@ -57,6 +57,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_rules/inherited": ("test_forks", "test_forked_kernel"),
     "_ledger": ("test_rival_connections", "test_ledger", "test_detectors"),
     "_bytecode": ("test_places", "test_results", "test_bytecode", "test_looks", "test_handlers"),
+    "_graph/asking": ("test_answers", "test_lost_status"),
     "_graph/keepers": ("test_outliving_work",),
     "_graph/owners": ("test_owners",),
     "_graph/reliance": ("test_lost_timers", "test_lost_background", "test_lost_status"),
