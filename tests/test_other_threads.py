@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -49,6 +50,21 @@ async def calls_from_a_thread(idle: asyncio.AbstractEventLoop) -> None:
 
 async def hands_over(idle: asyncio.AbstractEventLoop) -> None:
     asyncio.run_coroutine_threadsafe(nothing(), idle)
+
+
+def test_the_late_answer_of_a_pool_is_nobodys_call(idle: asyncio.AbstractEventLoop) -> None:
+    """Nobody waits for it, and no line of the user's has made the call."""
+    gate = threading.Event()
+
+    async def body() -> None:
+        gate.clear()
+        idle.run_in_executor(pool, gate.wait)
+        gate.set()
+        pool.submit(int).result()
+
+    with ThreadPoolExecutor(1) as pool:
+        report = pytest_loopsafe.run(body, loops=2)
+    assert report.findings == ()
 
 
 @pytest.mark.parametrize(
