@@ -212,7 +212,7 @@ class Watch:
         """Judge what is left when all has ended; again, where more has happened since.
 
         Where a dead loop is still there, all of the heap is collected first; not if not `whole`:
-        then the end of the last pass has just collected what is young.
+        then the end of the last pass, just before, has collected what it had to.
         """
         self._ends += 1
         if whole:
