@@ -142,3 +142,36 @@ def test_it_says_what_became_of_the_task(by_hand: bool, what_happened: str) -> N
     assert finding.code == "LS301"
     assert what_happened in finding.message
     assert kept[0].cancelled() is not by_hand
+
+
+def test_what_a_runner_of_ones_own_starts_and_forgets_is_found_nevertheless(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its stack is that of a task by which a framework runs tests, which only LS301 leaves out."""
+    pytester.makeconftest(
+        """
+        import asyncio
+        import pytest
+
+        loop = asyncio.new_event_loop()
+
+        async def audit():
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        async def start():
+            asyncio.create_task(audit())
+            await asyncio.sleep(0)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_pyfunc_call(pyfuncitem):
+            for _ in range(3):
+                loop.run_until_complete(start())
+            loop.run_until_complete(pyfuncitem.obj())
+            return True
+        """
+    )
+    pytester.makepyfile("async def test_it(): pass")
+    result = pytester.runpytest_subprocess("--loopsafe")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*LS307*"])

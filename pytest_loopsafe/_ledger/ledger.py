@@ -17,7 +17,6 @@ from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._graph.bindings import is_left, is_transport, unsent
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._ledger.fates import Fate, fates_of
-from pytest_loopsafe._ledger.framework_tasks import FrameworkTasks
 from pytest_loopsafe._ledger.makers import makers_of
 from pytest_loopsafe._ledger.records import Batch, Record, TaskLife
 from pytest_loopsafe._probes.clients import ResourceClosed, ResourceMade
@@ -29,7 +28,6 @@ from pytest_loopsafe._probes.connections import (
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LoopClosing
 from pytest_loopsafe._probes.sockets import SocketLent, number_of
-from pytest_loopsafe._probes.tasks import TaskStarted
 from pytest_loopsafe._words.descriptors import identity_of
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
 from pytest_loopsafe._words.naming import name_thing
@@ -52,7 +50,6 @@ class Ledger:
     Attributes:
         fates: at rest, what became of the connections that were open when their loops ended.
         ended: at rest, what was made in the loops that have ended, line by line.
-        framework_tasks: by which a test framework runs tests.
     """
 
     def __init__(self, loops: LoopRegistry, adapters: Adapters) -> None:
@@ -71,7 +68,6 @@ class Ledger:
         self.fates: tuple[Fate, ...] = ()
         self.cut_off: tuple[Record, ...] = ()
         self.ended: tuple[Batch, ...] = ()
-        self.framework_tasks = FrameworkTasks()
 
     def __len__(self) -> int:
         """How many records there are."""
@@ -89,10 +85,8 @@ class Ledger:
     # -- while code runs -----------------------------------------------------------------------
 
     def take(self, sighting: Sighting) -> None:
-        """Write down what concerns a connection, a client or a test framework's task."""
-        if isinstance(sighting, TaskStarted):
-            self.framework_tasks.started(sighting.coroutine)
-        elif isinstance(sighting, ConnectionMade):
+        """Write down what concerns a connection or a client."""
+        if isinstance(sighting, ConnectionMade):
             info = self._loops.of(sighting.loop)
             if not _cpython.shows_connections(sighting.loop):
                 self._compiled[info.number] = info.kind

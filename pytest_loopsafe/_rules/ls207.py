@@ -212,8 +212,6 @@ class LostBackground(Detector):
         noted: set[object] = set()
         for task in pending_tasks(loop):
             coroutine = task.get_coro()
-            if coroutine in self.ledger.framework_tasks:
-                continue
             frames, _ = suspended_frames(coroutine)
             code = self._code_of(task)
             bearer = bearer_of(frames[0] if frames else None)

@@ -257,8 +257,6 @@ class WorkOutlivesRun(Detector):
             coroutine = task.get_coro()
             if type(coroutine) is not CoroutineType or _cpython.awaiter_of(task) is not None:
                 continue
-            if coroutine in self.ledger.framework_tasks:
-                continue
             started, code = self._started.get(coroutine, (None, coroutine.cr_code))
             if started is run and not is_library(code.co_filename):
                 found.append(_Left(task, code, run, info))
