@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import gc
 import signal
 import subprocess
 import sys
@@ -1215,6 +1216,39 @@ def test_what_is_meant_to_go_on_is_not(make: Make, kept: Kept) -> None:
     assert [(one.code, one.message) for one in report.findings] == []
     assert [one.error for one in report.passes if one.error is not None] == []
     assert not [note for note in report.notes if "failed" in note]
+
+
+class Server:
+    """What runs a loop, and has the task of it that goes on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.consumer: asyncio.Task[None] | None = None
+
+    def handle(self) -> None:
+        self.loop.run_until_complete(self.answer())
+
+    async def answer(self) -> None:
+        if self.consumer is None:
+            self.consumer = asyncio.create_task(rounds(1_000_000))
+        await rounds(2)
+
+
+def test_what_the_runner_itself_has_is_kept_and_nothing_is_searched(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read the heap takes 20 ms, and a suite's own runner begins a run for each fixture."""
+    asked: list[str] = []
+
+    def get_referrers(*things: Any, read: Any = gc.get_referrers) -> list[Any]:
+        asked.append(sys._getframe(1).f_code.co_name)
+        found: list[Any] = read(*things)
+        return found
+
+    monkeypatch.setattr(gc, "get_referrers", get_referrers)
+    report = pytest_loopsafe.run(Server(kept.loop).handle, check=False, loops=3)
+    assert [(one.code, one.message) for one in report.findings] == []
+    assert "is_kept" not in asked
 
 
 # -- on other loops, tasks and schedules -----------------------------------------------------------

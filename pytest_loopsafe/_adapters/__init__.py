@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pkgutil
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
 from typing import Any
@@ -44,6 +45,8 @@ _MODULE: Any = vars(type)["__module__"]
 _NAME: Any = vars(type)["__qualname__"]
 """Read past any metaclass, whose properties are somebody's code."""
 
+_MANY = 2_000
+
 
 class Adapters:
     """All adapters in force: the user's before other packages', before ours.
@@ -54,17 +57,25 @@ class Adapters:
 
     def __init__(self, given: Iterable[Adapter] = ()) -> None:
         self._by_name: dict[str, Adapter] = {}
+        self._known: dict[int, tuple[weakref.ref[type], Adapter | None]] = {}
         for adapter in (*given, *installed(), *built_in()):
             for name in adapter.types:
                 self._by_name.setdefault(name, adapter)
 
     def of(self, thing: Any) -> Adapter | None:
         """The adapter for an object, by its class or the nearest base that one names."""
-        for base in type.mro(type(thing)):
-            adapter = self._by_name.get(f"{_MODULE.__get__(base)}.{_NAME.__get__(base)}")
-            if adapter is not None:
-                return adapter
-        return None
+        kind = type(thing)
+        ref, adapter = self._known.get(id(kind), (None, None))
+        if ref is None or ref() is not kind:  # by address: a metaclass may define the hash
+            adapter = self._of_class(kind)
+            if len(self._known) >= _MANY:
+                self._known.clear()
+            self._known[id(kind)] = weakref.ref(kind), adapter
+        return adapter
+
+    def _of_class(self, kind: type) -> Adapter | None:
+        names = (f"{_MODULE.__get__(base)}.{_NAME.__get__(base)}" for base in type.mro(kind))
+        return next((found for name in names if (found := self._by_name.get(name))), None)
 
     def is_closed(self, thing: Any) -> bool | None:
         """What the adapter says; None where there is none."""

@@ -34,7 +34,7 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.kinds import module_of
 from pytest_loopsafe._graph.links import attributes
-from pytest_loopsafe._words.stacks import is_library, module_file, suspended_chain
+from pytest_loopsafe._words.stacks import is_library, module_file, suspended_chain, users_here
 
 _MAX_LOOKED_AT = 30
 """So many holders are looked at, each by a reading of the heap; who has more is kept."""
@@ -60,6 +60,8 @@ def is_kept(ref: Callable[[], Any]) -> bool:
     Args:
         ref: leads to the task, which nobody may hold for us.
     """
+    if _is_at_hand(ref):
+        return True
     pending = [ref()]
     own = {id(one) for one in (*suspended_chain(pending[0].get_coro()), *_emptied_by(pending[0]))}
     own |= {id(pending[0]), id(own), id(pending)}
@@ -88,6 +90,17 @@ def is_kept(ref: Callable[[], Any]) -> bool:
         if len(seen) > _MAX_LOOKED_AT:
             return True
     return False
+
+
+def _is_at_hand(ref: Callable[[], Any]) -> bool:
+    """Whether an object of the user's, a method of which runs now, has a task as its attribute.
+
+    As a class does that runs a loop. To know that much the heap (20 ms) need not be read.
+    """
+    return any(
+        _is_of_user(user) and any(value is ref() for value in attributes(user).values())
+        for user in users_here()
+    )
 
 
 def is_held_until_done(task: Any) -> bool:

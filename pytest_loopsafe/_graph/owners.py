@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
+from functools import cache
 from types import (
     AsyncGeneratorType,
     CoroutineType,
@@ -40,7 +41,7 @@ from pytest_loopsafe._graph.roots import (
     Root,
     Roots,
     is_for_the_test,
-    is_walked,
+    is_users,
     users_roots,
 )
 from pytest_loopsafe._graph.threads import by_thread_name, held_by_threads, thread_locals
@@ -108,7 +109,12 @@ class OwnerSearch:
         self._name_loop = name_loop
         subjects = tuple(subjects)
         self._roots = Roots(subjects)
-        self._referrers = Referrers((one for one, _ in users_roots(subjects)), is_walked)
+        is_users_module = cache(is_users)
+        self._referrers = Referrers(
+            (one for one, _ in users_roots(subjects)),
+            lambda kind: not is_for_the_test(kind),
+            lambda kind: is_users_module(module_of(kind)),
+        )
 
     def owners(self, *targets: Any, ignore: Iterable[object] = (), thorough: bool = True) -> Owners:
         """Find who holds any of `targets`; from each owner the path to the nearest of them.
@@ -269,7 +275,7 @@ def _is_passing(node: Any) -> bool:
     for suspended, prefix in _SUSPENDED:
         if kind is suspended and getattr(node, f"{prefix}_running"):
             return True  # its variables are those of code that runs now
-    return not issubclass(kind, type | ModuleType) and is_for_the_test(node)
+    return not issubclass(kind, type | ModuleType) and is_for_the_test(kind)
 
 
 def _held_by_c(node: Any) -> bool:

@@ -20,6 +20,7 @@ import gc
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -33,6 +34,7 @@ _MAX_HELD = 10_000
 """What holds more than that is a mass of data, and would take the walk for itself."""
 
 _CHUNK = 200
+_NONE = -1
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), CodeType)
 """Kinds of objects that hold nothing."""
@@ -40,6 +42,15 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None), CodeType)
 _CLOSED = (ModuleType, FrameType)
 """What is not walked into. A C module's referents must never be asked for: 3.12's ``_asyncio``
 answers with freed objects from its free list, and giving them back corrupts it."""
+
+
+class _Way(Enum):
+    """What the walk does with objects of a kind, which it asks once of each kind."""
+
+    PLAIN = auto()
+    CLOSED = auto()
+    ENTERED = auto()
+    CLASS = auto()
 
 
 def _references(things: Sequence[Any], index: int) -> int:
@@ -56,17 +67,26 @@ class Referrers:
 
     Args:
         roots: where the walk begins: the globals of the user's modules, and what the test named.
-        enters: whether the walk goes on from an object.
+        enters: whether the walk goes on from objects of a kind; it is asked once of each.
+        enters_class: whether it goes on from a class, whatever its metaclass.
     """
 
     def __init__(
-        self, roots: Iterable[Any] = (), enters: Callable[[Any], bool] = lambda thing: True
+        self,
+        roots: Iterable[Any] = (),
+        enters: Callable[[type], bool] = lambda kind: True,
+        enters_class: Callable[[type], bool] = lambda kind: True,
     ) -> None:
         self._roots = list({id(one): one for one in roots}.values())  # each is walked once
         self._enters = enters
+        self._enters_class = enters_class
         self._walked: list[Any] = []
         self._entered: set[int] = set()
-        self._holders: dict[int, list[int]] = {}  # of an id(): positions in _walked
+        # One entry for each reference: the position in _walked of what refers, and the entry
+        # before it of the same object. Numbers alone: lists would set the collector going.
+        self._last: dict[int, int] = {}  # of an id()
+        self._referring: list[int] = []
+        self._before: list[int] = []
         self._complete: set[int] = set()
         self._read: dict[int, list[Any]] = {}  # what the whole heap has answered
         self._kept: Counter[int] = Counter()  # references that _read has made
@@ -111,7 +131,7 @@ class Referrers:
             found += [(one, index) for one in answers]
             # What is frozen is not found by a reading, but the walk may have met it.
             read_already = set(map(id, answers)) | ignored if answers else ()
-            met = [self._walked[position] for position in self._holders.get(key, ())]
+            met = [self._walked[position] for position in self._positions(key)]
             found += [(one, index) for one in met if id(one) not in read_already]
         return found
 
@@ -125,12 +145,22 @@ class Referrers:
         key = id(things[index])
         if key in self._complete:
             return True
-        met = len(self._holders.get(key, ()))
+        met = len(self._positions(key))
         ours = _OURS + (key in self._entered) + self._kept[key]
         if not met or _references(things, index) - ours > met:
             return False
         self._complete.add(key)
         return True
+
+    def _positions(self, key: int) -> list[int]:
+        """Where in what was walked the holders of an object are, by its ``id()``."""
+        found = []
+        entry = self._last.get(key, _NONE)
+        while entry != _NONE:
+            found.append(self._referring[entry])
+            entry = self._before[entry]
+        found.reverse()
+        return found
 
     def _walk(self) -> None:
         """Note who refers to what, from the roots inwards, within bounds.
@@ -138,10 +168,12 @@ class Referrers:
         What has been noted stays true where a bound ends the walk: the counts do not agree then.
         """
         closed = {id(namespace_of(module)) for module in _modules()}
-        closed.difference_update(map(id, self._roots))
+        closed.update(map(id, self._roots))  # each of which is there already
         pending: deque[Any] = deque(self._roots)
-        seen = set(map(id, pending))
-        holders = self._holders
+        ways: dict[int, _Way] = {id(kind): _Way.PLAIN for kind in _PLAIN}
+        plain, closed_way, entered = _Way.PLAIN, _Way.CLOSED, _Way.ENTERED
+        kinds: list[type] = []  # so that the id() of each stays its own
+        last, referring, before = self._last, self._referring, self._before
         while pending:
             if len(self._walked) >= _MAX_WALKED:
                 self.cut_short = True
@@ -153,15 +185,26 @@ class Referrers:
             self._walked.append(holder)
             self._entered.add(id(holder))
             for held in gc.get_referents(holder):
-                if type(held) in _PLAIN:
+                way = ways.get(id(type(held)))
+                if way is None:
+                    kinds.append(type(held))
+                    way = ways[id(kinds[-1])] = self._way_of(kinds[-1])
+                if way is plain:
                     continue
                 key = id(held)
-                holders.setdefault(key, []).append(position)
-                if key in seen or key in closed or issubclass(type(held), _CLOSED):
+                earlier = last.get(key, _NONE)
+                last[key] = len(referring)
+                referring.append(position)
+                before.append(earlier)
+                if earlier != _NONE or way is closed_way or key in closed:
                     continue
-                seen.add(key)
-                if self._enters(held):
+                if way is entered or self._enters_class(held):
                     pending.append(held)
+
+    def _way_of(self, kind: type) -> _Way:
+        if issubclass(kind, type):
+            return _Way.CLASS
+        return _Way.CLOSED if issubclass(kind, _CLOSED) or not self._enters(kind) else _Way.ENTERED
 
     def _read_heap(self, things: Sequence[Any], indexes: list[int], ignored: set[int]) -> None:
         """Ask the collector, which reads the whole heap for it."""

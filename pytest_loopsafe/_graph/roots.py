@@ -101,16 +101,9 @@ def users_roots(subjects: Iterable[tuple[Any, str]]) -> list[tuple[Any, str]]:
     return [*((names, module) for module, names, _ in _users_modules()), *subjects]
 
 
-def is_walked(thing: Any) -> bool:
-    """Whether what is bound to a loop may be found behind an object."""
-    if issubclass(type(thing), type):
-        return is_users(module_of(thing))
-    return not is_for_the_test(thing)
-
-
-def is_for_the_test(thing: Any) -> bool:
-    """Whether an object is pytest's, or our own."""
-    return module_of(type(thing)).partition(".")[0] in NOT_OWNERS
+def is_for_the_test(kind: type) -> bool:
+    """Whether objects of a class are pytest's, or our own."""
+    return module_of(kind).partition(".")[0] in NOT_OWNERS
 
 
 def parts_of(subject: Any) -> Iterable[tuple[Any, str]]:

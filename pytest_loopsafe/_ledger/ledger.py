@@ -31,7 +31,7 @@ from pytest_loopsafe._probes.sockets import SocketLent, number_of
 from pytest_loopsafe._words.descriptors import identity_of
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
 from pytest_loopsafe._words.naming import name_thing
-from pytest_loopsafe._words.stacks import stack_here, users_here
+from pytest_loopsafe._words.stacks import Frame, users_here
 
 _KEPT = 50
 """So many of what one line made in one loop are looked at: a race has few."""
@@ -92,9 +92,9 @@ class Ledger:
                 self._compiled[info.number] = info.kind
                 if len(self._compiled) > _KEPT:
                     del self._compiled[next(iter(self._compiled))]
-            self._connected(sighting.thing, info)
+            self._connected(sighting, info)
         elif isinstance(sighting, ResourceMade):
-            self._built(sighting.resource, self._loops.of(sighting.loop), sighting.task)
+            self._built(sighting, self._loops.of(sighting.loop))
         elif isinstance(sighting, ResourceClosed):
             record = self.of(sighting.resource)
             if record is not None:
@@ -119,24 +119,33 @@ class Ledger:
         weak = isinstance(record.ref, weakref.ref)
         return record if not weak or record.ref() is thing else None
 
-    def _connected(self, thing: Any, info: LoopInfo) -> None:
-        task = _cpython.current_task()
-        record = self._enter(thing, name_thing(thing), info, task, is_connection=True)
+    def _connected(self, made: ConnectionMade, info: LoopInfo) -> None:
+        thing, task = made.thing, _cpython.current_task()
+        frames = made.frames
+        record = self._enter(thing, name_thing(thing), info, task, frames, is_connection=True)
         clients = self._clients.get(task, ()) if task is not None else ()
         for client in clients:
             client.connections.append(record)
         if task is not None and is_transport(type(thing)):
             self._batch(None, info, record)
 
-    def _built(self, resource: Any, info: LoopInfo, task: Any) -> None:
+    def _built(self, made: ResourceMade, info: LoopInfo) -> None:
+        resource, task = made.resource, made.task
         kind = f"{type(resource).__module__}.{type(resource).__qualname__}"
-        record = self._enter(resource, kind, info, task, is_connection=False)
+        record = self._enter(resource, kind, info, task, made.frames, is_connection=False)
         if task is not None:
             self._clients.setdefault(task, []).append(record)
         self._batch(kind, info, record)
 
     def _enter(
-        self, thing: Any, name: str, info: LoopInfo, task: Any, *, is_connection: bool
+        self,
+        thing: Any,
+        name: str,
+        info: LoopInfo,
+        task: Any,
+        frames: tuple[Frame, ...],
+        *,
+        is_connection: bool,
     ) -> Record:
         users = []
         known = False
@@ -148,7 +157,7 @@ class Ledger:
             self._reference(thing),
             name,
             info,
-            stack_here(),
+            frames,
             TaskLife(task),
             makers_of(task),
             tuple(users),

@@ -11,10 +11,11 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._adapters import Adapters
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.slots import Making
 
 
 @dataclass(frozen=True)
-class ResourceMade(Sighting):
+class ResourceMade(Making):
     """A library's client has just been made, in a running loop."""
 
     resource: Any

@@ -9,12 +9,13 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.slots import Making
 from pytest_loopsafe._words.finalizers import in_finalizer
 from pytest_loopsafe._words.stacks import live_frames
 
 
 @dataclass(frozen=True)
-class ConnectionMade(Sighting):
+class ConnectionMade(Making):
     """A transport or a server has just been made."""
 
     thing: Any

@@ -6,27 +6,31 @@ import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, running, surroundings
-from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, stack_here
+from pytest_loopsafe._probes.instrumentation import Emit, Patches
+from pytest_loopsafe._probes.slots import Making, Running, running
+from pytest_loopsafe._words.stacks import first_argument, is_library
 
 
 @dataclass(frozen=True)
-class GateMade(Sighting):
-    """The user's code has made a gate, and may put it into one of these places.
+class GateMade(Making):
+    """The user's code has made a gate; `makers` are the functions that run, the innermost first.
 
-    `makers` are the functions that were running then, the innermost first.
+    The constructors of classes that are made of a gate's are none of them.
     """
 
     gate: Any
     permits: int | None
-    places: tuple[Place, ...]
-    frames: tuple[Frame, ...]
-    makers: tuple[Maker, ...]
+    makers: tuple[Running, ...]
+
+    @cached_property
+    def functions(self) -> tuple[Running, ...]:
+        """The same."""
+        return self.makers
 
 
 class GateProbe:
@@ -44,9 +48,7 @@ class GateProbe:
                         break
                     frame = frame.f_back
                 if frame is not None and not is_library(frame.f_code.co_filename):
-                    places, makers = surroundings(running(frame))
-                    permits = _cpython.permits_of(self)
-                    emit(GateMade(self, permits, places, stack_here(), makers))
+                    emit(GateMade(self, _cpython.permits_of(self), running(frame)))
 
             return __init__
 

@@ -7,13 +7,16 @@ What a function writes to is in its bytecode, and read once.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from pytest_loopsafe._bytecode.places import may_store, stored_by
-from pytest_loopsafe._words.stacks import first_argument, is_library, is_method
+from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, is_method, stack_here
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _FUNCTIONS = 4
@@ -100,6 +103,23 @@ def running(frame: FrameType | None) -> tuple[Running, ...]:
             found.append(Running(code, frame.f_lasti, frame.f_globals, first))
         frame = frame.f_back
     return tuple(found)
+
+
+class Making(Sighting):
+    """Something is being made. By whom and where is read once, by the first judge that asks for it.
+
+    That has to be while it is observed: afterwards other code runs.
+    """
+
+    @cached_property
+    def functions(self) -> tuple[Running, ...]:
+        """The functions of the user's that run, the innermost first."""
+        return running(sys._getframe(1))
+
+    @cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """The stack, as `stack_here` tells it."""
+        return stack_here()
 
 
 def surroundings(functions: Iterable[Running]) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:

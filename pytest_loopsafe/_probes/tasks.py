@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._probes.slots import Making
 from pytest_loopsafe._words.stacks import is_library, local_variables
 
 TOLD = 20
@@ -19,7 +20,7 @@ TOLD = 20
 
 
 @dataclass(frozen=True)
-class TaskStarted(Sighting):
+class TaskStarted(Making):
     """A loop was given a task that runs `coroutine`, told for the first `TOLD` of each code.
 
     `code` is what the task is for: of a wrapper such as ``logged(worker())``, the coroutine that it

@@ -16,7 +16,6 @@ where these functions write to is read from their bytecode once there is a secon
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,13 +28,13 @@ from pytest_loopsafe._probes.clients import ResourceMade, ResourceProbe
 from pytest_loopsafe._probes.connections import ConnectionMade, ConnectionProbe
 from pytest_loopsafe._probes.gates import GateMade, GateProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
-from pytest_loopsafe._probes.slots import Maker, Place, Running, running, surroundings
+from pytest_loopsafe._probes.slots import Maker, Making, Place, Running, surroundings
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
 from pytest_loopsafe._rules.ls205 import CHURN
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
-from pytest_loopsafe._words.stacks import Frame, Stack, stack_here
+from pytest_loopsafe._words.stacks import Frame, Stack
 from pytest_loopsafe._words.weak import Ref, weak
 
 _REMEDY = (
@@ -130,28 +129,25 @@ class SlotOfTwoLoops(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note what is made for which place, and what was there; report what went to and fro."""
         if isinstance(sighting, GateMade):
-            self._met(sighting.gate)
+            self._met(sighting, sighting.gate)
         elif isinstance(sighting, ResourceMade):
-            self._met(sighting.resource)
+            self._met(sighting, sighting.resource)
         elif isinstance(sighting, ConnectionMade):
-            self._met(sighting.thing)
+            self._met(sighting, sighting.thing)
         elif isinstance(sighting, TaskStarted):
-            self._met(sighting.coroutine)
+            self._met(sighting, sighting.coroutine)
         else:
             churns, self._churns = self._churns, {}
             for key, churn in churns.items():
                 if churn.made.was_asked_for(churn.place.name):
                     yield self._found(churn, key)
 
-    def _met(self, thing: Any) -> None:
+    def _met(self, making: Making, thing: Any) -> None:
         """Note what was made, and by whom. While there is one loop, that is all."""
         loop = _cpython.get_running_loop()
-        if loop is None:
+        if loop is None or not making.functions:
             return
-        functions = running(sys._getframe(1))
-        if not functions:
-            return
-        one = _Thing(self.loops.of(loop), weak(loop), weak(thing), functions, stack_here())
+        one = _Thing(self.loops.of(loop), weak(loop), weak(thing), making.functions, making.frames)
         first = next(iter(self._of_one_loop.values()), one)
         if first.loop is not one.loop and first.has_ended:
             self._of_one_loop.clear()  # what has ended takes nothing from anybody

@@ -21,6 +21,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType
 from typing import Any
 
@@ -29,7 +30,7 @@ from pytest_loopsafe._bytecode.results import fate_of
 from pytest_loopsafe._probes.gates import GateMade, GateProbe
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.primitives import UseProbe
-from pytest_loopsafe._probes.slots import Maker, Place
+from pytest_loopsafe._probes.slots import Maker, Place, Running, surroundings
 from pytest_loopsafe._probes.uses import CouldWait, PrimitiveUsed
 from pytest_loopsafe._rules.base import Detector, PassEnded
 from pytest_loopsafe._rules.uses import ByPrimitive
@@ -61,9 +62,22 @@ _MAX_ALIKE = 8
 @dataclass(frozen=True)
 class _Made:
     permits: int | None
-    places: tuple[Place, ...]
     frames: tuple[Frame, ...]
-    makers: tuple[Maker, ...]
+    functions: tuple[Running, ...]
+
+    @cached_property
+    def _around(self) -> tuple[tuple[Place, ...], tuple[Maker, ...]]:
+        return surroundings(self.functions)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the functions that made it may have put it."""
+        return self._around[0]
+
+    @property
+    def makers(self) -> tuple[Maker, ...]:
+        """These functions, the innermost first."""
+        return self._around[1]
 
 
 @dataclass(eq=False)
@@ -129,7 +143,7 @@ class ReplacedWhileHeld(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Note where a gate may be put; at its use, look who was there before."""
         if isinstance(sighting, GateMade):
-            made = _Made(sighting.permits, sighting.places, sighting.frames, sighting.makers)
+            made = _Made(sighting.permits, sighting.frames, sighting.functions)
             self._made.of(sighting.gate)[:] = [made]
         elif isinstance(sighting, PrimitiveUsed):
             yield from self._used(sighting.primitive)

@@ -48,7 +48,6 @@ from pytest_loopsafe._words.stacks import (
     Stack,
     describe_frames,
     is_library,
-    stack_here,
     suspended_frames,
 )
 from pytest_loopsafe._words.weak import Ref, weak
@@ -212,7 +211,7 @@ class WorkOutlivesRun(Detector):
         run.has_started = True
         for left in self._left.get(number, ()):
             if left.code is sighting.code and left.run is not run and not left.ended:
-                left.again = left.again or stack_here()
+                left.again = left.again or sighting.frames
 
     def _run_of(self, number: int) -> Run | None:
         runs = self._runs.get(number)

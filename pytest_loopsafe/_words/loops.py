@@ -80,21 +80,18 @@ class Maker:
         self.is_over = False
 
 
+@dataclass(eq=False, slots=True)
 class _Entry:
-    __slots__ = ("closed", "closed_before", "info", "maker", "ran", "ref")
+    ref: weakref.ref[asyncio.AbstractEventLoop] | None
+    info: LoopInfo
+    maker: Maker | None
+    closed: bool = False
+    closed_before: int = 0  # the number of the next loop that was made then
+    ran: set[CodeType] = field(default_factory=set)
 
-    def __init__(
-        self,
-        ref: weakref.ref[asyncio.AbstractEventLoop] | None,
-        info: LoopInfo,
-        maker: Maker | None,
-    ) -> None:
-        self.ref = ref
-        self.info = info
-        self.maker = maker
-        self.closed = False
-        self.closed_before = 0  # the number of the next loop that was made then
-        self.ran: set[CodeType] = set()
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is this loop's; one without weak references is known by its address."""
+        return self.ref is None or self.ref() is loop
 
 
 class LoopRegistry:
@@ -230,9 +227,12 @@ class LoopRegistry:
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopInfo:
         """The loop's number; one that nobody saw being made is from before the test."""
+        entry = self._by_id.get(id(loop))  # without the lock: it is asked at each sighting
+        if entry is not None and entry.is_of(loop):
+            return entry.info
         with self._lock:
             entry = self._by_id.get(id(loop))
-            if entry is not None and (entry.ref is None or entry.ref() is loop):
+            if entry is not None and entry.is_of(loop):
                 return entry.info
             info = self._describe(loop, -self._earlier, ())
             self._earlier += 1
