@@ -96,6 +96,34 @@ def lookup_and_return() -> Any:
     return call()
 
 
+def in_the_handler() -> Any:
+    if flag:
+        return None
+    try:
+        raise KeyError
+    except ValueError:
+        return None
+    except KeyError:
+        return call()
+
+
+def where_it_raises() -> Any:
+    try:
+        if flag:
+            return None
+        raise KeyError
+    except KeyError:
+        if "x" not in table:
+            call()
+
+
+def handler_without_a_look() -> Any:
+    try:
+        raise KeyError
+    except KeyError:
+        return call()
+
+
 def loop() -> None:
     for _ in range(1):
         if flag:
@@ -169,6 +197,9 @@ SHAPES: dict[Callable[[], Any], list[tuple[Any, ...]]] = {
     by_name: [(Place("global", "by_name", ("up",)), "truth", UNKNOWN, True)],
     lookup: [(TABLE, "in", "x", True)],
     lookup_and_return: [(TABLE, "in", "x", True)],
+    in_the_handler: [(FLAG, "truth", UNKNOWN, True)],
+    where_it_raises: [(FLAG, "truth", UNKNOWN, True), (TABLE, "in", "x", True)],
+    handler_without_a_look: [],
     loop: [(FLAG, "truth", UNKNOWN, True)],
     both: [(FLAG, "truth", UNKNOWN, True), (TABLE, "in", "x", True)],
     either_way: [],
@@ -201,6 +232,14 @@ def test_what_bars_the_way(function: Callable[[], Any], expected: list[tuple[Any
     found = at_last_call(function) if function.__name__ == "ensure" else looked_at(function)
     told = [(one.asked, one.bars) for one in found.before if one.asked is not None]
     assert [(one.place, one.how, one.argument, bars) for one, bars in told] == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "by_error"),
+    [(around, False), (both, False), (lookup, True), (handler_without_a_look, True)],
+)
+def test_what_only_an_error_leads_to_is_told(function: Callable[[], Any], by_error: bool) -> None:
+    assert at_last_call(function).by_error is by_error
 
 
 def test_what_cannot_be_told_is_said_to_be_there() -> None:

@@ -751,10 +751,73 @@ def woken() -> Body:
     return body
 
 
+class Pager:
+    """Reads ahead where its caller says that there is more; whoever needs it reads it anyway."""
+
+    ahead: Any = None
+
+    async def read(self, page: int, last: int) -> None:
+        if page < last:
+            self.ahead = asyncio.create_task(forever())
+            await asyncio.sleep(0)
+
+    async def call(self, error: type[Exception]) -> None:
+        try:
+            raise error
+        except LookupError:
+            self.ahead = asyncio.create_task(forever())
+            await asyncio.sleep(0)
+        except OSError:
+            pass
+
+
+class Served:
+    """The same start, but for a number that lasts: ended in order at the end of each call."""
+
+    worker: Any = None
+
+    async def serve(self) -> None:
+        if self.worker is None:
+            self.worker = asyncio.create_task(forever())
+        await asyncio.sleep(0)
+        self.worker.cancel()
+
+
+pager, served = Pager(), Served()
+
+
+def started_on_demand() -> Body:
+    pages = itertools.count(1)
+    pager.ahead = None
+
+    async def body() -> None:
+        await pager.read(next(pages), 2)
+
+    return body
+
+
+def started_after_an_error() -> Body:
+    errors = iter([KeyError, OSError, OSError])
+    pager.ahead = None
+
+    async def body() -> None:
+        await pager.call(next(errors))
+
+    return body
+
+
+def ended_at_each_call() -> Body:
+    served.worker = None
+    return served.serve
+
+
 @pytest.mark.usefixtures("thawed")  # functions are found by their code, on the heap
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
+        (started_on_demand, [("warning", "ahead")]),
+        (started_after_an_error, [("warning", "ahead")]),
+        (ended_at_each_call, [("error", "worker")]),
         (entry_of_a_cache, [("warning", None)]),
         (entry_that_is_only_asked, [("error", "started")]),
         (entry_that_the_work_renews, [("error", "settings")]),
@@ -877,8 +940,40 @@ def drained_by_others() -> Body:
     return body
 
 
+class Profiler:
+    """Its ticker is started and ended within one call, and what is left of it is a mark."""
+
+    ticker: Any = None
+
+    async def calibrate(self) -> None:
+        if self.ticker is None:
+            self.ticker = asyncio.create_task(forever())
+            await asyncio.sleep(0)
+            self.ticker.cancel()
+            await asyncio.wait([self.ticker])
+
+
+profilers = types.SimpleNamespace(one=Profiler())
+
+
+def ended_by_who_started_it() -> Body:
+    profilers.one = Profiler()
+
+    async def body() -> None:
+        await profilers.one.calibrate()
+
+    return body
+
+
 @pytest.mark.parametrize(
-    "make", [left_to_run, cancelled_in_order, asked_for_its_loop, drained_by_others]
+    "make",
+    [
+        left_to_run,
+        cancelled_in_order,
+        asked_for_its_loop,
+        drained_by_others,
+        ended_by_who_started_it,
+    ],
 )
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled"])
 def test_what_nobody_asks_for_again_is_not_missed(make: Callable[[], Body], schedule: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import enum
 import functools
 import itertools
+import sys
 import threading
 import types
 import weakref
@@ -323,6 +324,68 @@ def test_what_a_dead_task_did_not_set_back_is_named(work: Callable[[], Any], wha
 def test_which_entry_it_is_may_not_be_known(work: Callable[[], Any]) -> None:
     (found,) = lost(pytest_loopsafe.run(left(work), check=False))
     assert (str(found.severity), found.owner) == ("warning", f"{__name__}.runs")
+
+
+class Limiter:
+    """Whoever is told to slow down starts a pause, and nobody sends while it lasts."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.go = threading.Event()
+        self.go.set()
+
+    async def pause(self) -> None:
+        self.paused = True
+        self.go.clear()
+        await forever()
+        self.paused = False
+        self.go.set()
+
+    async def pause_in_order(self) -> None:
+        self.paused = True
+        try:
+            await forever()
+        finally:
+            self.paused = False
+
+    async def by_flag(self, slow: bool) -> None:
+        if not self.paused:
+            await self.send(self.pause if slow else None)
+
+    async def by_event(self, slow: bool) -> None:
+        if not self.go.is_set():
+            return
+        await self.send(self.pause if slow else None)
+
+    async def in_order(self, slow: bool) -> None:
+        if not self.paused:
+            await self.send(self.pause_in_order if slow else None)
+
+    async def send(self, pause: Callable[[], Any] | None) -> None:
+        if pause is not None:
+            asyncio.get_running_loop().create_task(pause())
+            await asyncio.sleep(0)
+
+
+limiter = Limiter()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="only sys.monitoring tells what ran again")
+@pytest.mark.parametrize(
+    ("send", "what"),
+    [(Limiter.by_flag, ["paused"]), (Limiter.by_event, ["go"]), (Limiter.in_order, [])],
+)
+def test_who_had_started_it_is_barred_too(send: Any, what: list[str]) -> None:
+    vars(limiter).update(vars(Limiter()))
+    passes = itertools.count()
+
+    async def body() -> None:
+        await send(limiter, next(passes) == 0)
+
+    report = pytest_loopsafe.run(body, check=False)
+    errors = [one for one in lost(report) if one.is_error]
+    assert [one.owner for one in errors] == [f"{__name__}.limiter.{name}" for name in what]
+    assert all("never set back" in one.message for one in errors)
 
 
 @pytest.mark.parametrize("schedule", ["recycled", "threads"])

@@ -5,8 +5,10 @@ the second loop on. Their twins ask the clock, tidy up, or set another one.
 """
 
 import asyncio
+import contextlib
 import functools
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +77,29 @@ class Horn:
         self.queue.append(1)
         if is_first:
             asyncio.get_running_loop().call_later(LATE, self.dispatch)
+
+    def by_error(self) -> None:
+        if self.busy:
+            return
+        try:
+            raise OSError
+        except OSError:
+            self.trip()
+
+    def by_error_that_goes_on(self) -> None:
+        if self.busy:
+            return
+        with contextlib.suppress(OSError):
+            try:
+                raise OSError
+            except OSError:
+                self.busy = True
+                asyncio.get_running_loop().call_later(LATE, self.reset)
+                raise
+
+    def trip(self) -> None:
+        self.busy = True
+        asyncio.get_running_loop().call_later(LATE, self.reset)
 
     def ring(self) -> None:
         self.reset()
@@ -155,6 +180,8 @@ LOST: list[tuple[Callable[[], Any], str]] = [
     (horn.by_partial, "horn.busy"),
     (horn.by_lambda, "horn.busy"),
     (horn.by_task, "horn.busy"),
+    (horn.by_error, "horn.busy"),
+    (horn.by_error_that_goes_on, "horn.busy"),
     (horn.by_handle, "horn.handle"),
     (horn.by_queue, "horn.queue"),
     (horn.by_empty_queue, "horn.queue"),
@@ -187,6 +214,28 @@ def test_what_waits_for_it_is_named(act: Callable[[], Any], what: str, schedule:
             await result
 
     assert errors_of(body, schedule=schedule) == [f"{__name__}.{what}"]
+
+
+horns = {"first": Horn(), "second": Horn()}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there it is not known for whom it ran")
+def test_an_object_among_others_counts_where_it_was_called_again() -> None:
+    async def body() -> None:
+        horns["first"].by_method()
+
+    assert errors_of(body) == [f"{__name__}.horns['first'].busy"]
+
+
+def test_one_among_others_that_nobody_calls_again_is_not_missed() -> None:
+    passes = itertools.count()
+
+    async def body() -> None:
+        horns["second" if next(passes) == 0 else "third"].by_method()
+
+    horns["third"] = Horn()
+    horns["third"].busy = True
+    assert errors_of(body) == []
 
 
 # -- what nobody waits for -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from other_loops import debug_loop, eager_loop, python_task_loop, uv_loop
 
 import pytest_loopsafe
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.keepers import is_kept
 
 Body = Callable[[], Any]
 Make = Callable[["Kept"], Body]
@@ -1249,6 +1250,11 @@ def test_what_the_runner_itself_has_is_kept_and_nothing_is_searched(
     report = pytest_loopsafe.run(Server(kept.loop).handle, check=False, loops=3)
     assert [(one.code, one.message) for one in report.findings] == []
     assert "is_kept" not in asked
+
+
+def test_a_task_that_is_collected_while_it_is_asked_for_is_kept_by_nobody() -> None:
+    """It is in a circle with its coroutine, and the collector comes whenever it likes."""
+    assert not is_kept(lambda: None)
 
 
 # -- on other loops, tasks and schedules -----------------------------------------------------------

@@ -90,6 +90,29 @@ class Body:
                 pending += self.after(index)
         return False
 
+    def ways_to(self, call: int) -> set[int]:
+        """What has to be reached for an instruction to run: itself, or what may raise before it.
+
+        What lies in an ``except`` clause is come to by an error of its ``try`` block alone.
+        """
+        goals, entered = {call}, set[int]()
+        while not self.reaches(0, goals):
+            handlers = [
+                entry
+                for entry in self.handlers
+                if entry.target not in entered and self.reaches(self.at(entry.target), goals)
+            ]
+            if not handlers:
+                break
+            entered.update(entry.target for entry in handlers)
+            goals |= {
+                index
+                for index, one in enumerate(self.instructions)
+                if one.opname not in _QUIET
+                and any(entry.start <= one.offset < entry.end for entry in handlers)
+            }
+        return goals
+
     def is_guarded(self, offset: int) -> bool:
         """Whether an instruction lies within a ``try`` or ``with``.
 
@@ -116,6 +139,11 @@ _NEVER_ON = frozenset(
     {"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD", "RAISE_VARARGS", "RERAISE"}
     | {"RETURN_VALUE"}
 )
+_QUIET = frozenset(
+    {"COPY", "JUMP_FORWARD", "LOAD_CONST", "LOAD_FAST", "NOP", "POP_TOP", "PUSH_EXC_INFO"}
+    | {"PUSH_NULL", "RESUME", "RETURN_VALUE", "STORE_FAST", "SWAP"}
+)
+"""Instructions that raise nothing."""
 
 _ALIKE = {
     "LOAD_METHOD": "LOAD_ATTR",

@@ -22,7 +22,7 @@ from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
 from pytest_loopsafe._graph.asking import ORDER, answer_to, is_set
 from pytest_loopsafe._graph.kinds import is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
-from pytest_loopsafe._graph.looks import Doings, doings, looks, only_looks
+from pytest_loopsafe._graph.looks import Doings, doings, ended_by, looks, only_looks
 from pytest_loopsafe._graph.starters import Starter
 from pytest_loopsafe._words.stacks import is_library, is_method
 from pytest_loopsafe._words.weak import nowhere
@@ -114,7 +114,26 @@ def tested_in(
 
 def is_unconditional(starter: Starter) -> bool:
     """Whether a function comes to its call whenever it runs: what barred the way was further in."""
-    return not looks(starter.code, starter.offset).before
+    seen = looks(starter.code, starter.offset)
+    return not seen.before and not seen.by_error
+
+
+def is_on_demand(starter: Starter) -> bool:
+    """Whether nothing that lasts decides on the call: what the function was given, or an error."""
+    code, seen = starter.code, looks(starter.code, starter.offset)
+    if not seen.before:
+        return seen.by_error
+    given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    arguments = {Place("local", name) for name in given}
+    tests = [look.asked for look in seen.before]
+    return all(one is not None and {one.place, one.other} <= {*arguments, None} for one in tests)
+
+
+def ends(starter: Starter, task: Any, bearers: Sequence[Any]) -> bool:
+    """Whether the function that starts a task goes on to cancel it: nobody else relies on it."""
+    function = _Function(starter, bearers, lambda _: "")
+    places = ended_by(starter.code, starter.offset)
+    return any(value is task for place in places for _, value in function.at(place))
 
 
 def asks(starter: Starter, thing: Any, bearers: Sequence[Any]) -> bool:

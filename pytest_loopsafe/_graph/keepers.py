@@ -63,6 +63,8 @@ def is_kept(ref: Callable[[], Any]) -> bool:
     if _is_at_hand(ref):
         return True
     pending = [ref()]
+    if pending[0] is None:
+        return False  # in a circle with itself, it was collected in this moment
     own = {id(one) for one in (*suspended_chain(pending[0].get_coro()), *_emptied_by(pending[0]))}
     own |= {id(pending[0]), id(own), id(pending)}
     seen: set[int] = set()

@@ -11,7 +11,7 @@ only asked and written, a cache is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import CodeType
 
@@ -41,6 +41,7 @@ class Looks:
         read: the places whose content it uses: it returns that, hands it on, calls its methods.
         filled: the places into which it puts something.
         given: the places that the call itself is given, or the methods of what is there.
+        by_error: whether nothing but an error leads to it, in an ``except`` clause.
     """
 
     before: tuple[Look, ...]
@@ -48,6 +49,7 @@ class Looks:
     read: frozenset[Place]
     filled: frozenset[Place]
     given: frozenset[Place]
+    by_error: bool
 
 
 def looks(code: CodeType, offset: int) -> Looks:
@@ -64,7 +66,8 @@ def looks(code: CodeType, offset: int) -> Looks:
     tested = {one.place for jump, (one, _) in places.tests.items() if jump < call and one}
     given = (one for one in places.given.get(call, ()) if type(one) is Place)
     used, filled = frozenset(places.used), frozenset(places.filled)
-    return Looks(before, frozenset(tested), used, filled, frozenset(given))
+    by_error = not body.reaches(0, {call})
+    return Looks(before, frozenset(tested), used, filled, frozenset(given), by_error)
 
 
 def only_looks(code: CodeType) -> Asked | None:
@@ -125,14 +128,36 @@ def doings(code: CodeType, offset: int | None = None) -> tuple[Doings, Doings]:
     )
 
 
+def ended_by(code: CodeType, offset: int) -> frozenset[Place]:
+    """The places whose content a function cancels after a call, where it does so for that alone.
+
+    ``task = create_task(...)`` and then ``task.cancel()``, in the same branch: without the call it
+    would not come there.
+    """
+    places = Places(Body.of(code))
+    places.read()
+    call, reaches = places.body.at(offset), places.body.reaches
+    return frozenset(
+        replace(place, attributes=place.attributes[:-1])
+        for index, place in places.calls.items()
+        if place.attributes[-1:] == ("cancel",)
+        and reaches(call, {index})
+        and not reaches(0, {index}, {call})
+    )
+
+
 def _in_the_way(places: Places, call: int) -> Iterator[Look]:
-    """Of which only one side leads to the call, going forward."""
+    """Of which only one side leads to the call, going forward; or to the error that leads there."""
+    goals = places.body.ways_to(call)
     for jump, (tested, if_true) in places.tests.items():
-        if jump < call:
-            sides = places.body.sides(jump, {call}, range(jump + 1))
+        if jump < call and places.body.instructions[jump - 1].opname not in _WHICH_ERROR:
+            sides = places.body.sides(jump, goals, range(jump + 1))
             if len(sides) == 1:
                 bars = if_true if sides[0] == jump + 1 else not if_true
                 yield Look(tested, bars != (tested is not None and tested.negated))
+
+
+_WHICH_ERROR = ("CHECK_EXC_MATCH", "CHECK_EG_MATCH")
 
 
 def _behind_an_error(places: Places, call: int) -> Iterator[Look]:

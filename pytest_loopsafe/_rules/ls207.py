@@ -67,6 +67,9 @@ _SET_BACK = (
     "status for each loop (in a WeakKeyDictionary keyed by the running loop: a plain value does "
     "not keep the loop)."
 )
+_ASK_THE_CLOCK = (
+    "Keep until when it holds, and ask the clock: that goes on where a timer is gone with its loop."
+)
 _MAX_CODES = 1_000
 _MAX_CANCELLED = 100
 
@@ -337,18 +340,22 @@ class LostBackground(Detector):
         return None
 
     def _not_restarted(self, lost: Lost, later: LoopInfo | None, verdict: Verdict) -> Observation:
-        owner = verdict.owner
+        owner, remedy = verdict.owner, NOT_RESTARTED.remedy
         if verdict.barred is not None:
-            again = f"{owner} still says that it runs: {verdict.barred}() left early in {later}"
+            again = f"{owner} was never set back: {verdict.barred}() left early in {later}"
+            remedy = _SET_BACK
         elif verdict.handed is not None:
             later = verdict.handed
             what = owner or "what it reads"
             again = f"{later} gave it work through {what}, which nobody has taken"
+        elif lost.kind == "once":
+            again = f"{owner} still waits for it: in {later} nothing has set another"
+            remedy = _ASK_THE_CLOCK
         else:
             held = f", although {owner} still stands for it" if owner else ""
             again = f"nothing started it again when {later} ran the same code{held}"
-        was_here = lost.kind == "pending"
-        title = f"it was here when {lost.loop} ended" if was_here else "it was started here"
+        here = f"it was here when {lost.loop} ended"
+        title = here if lost.kind == "pending" else "it was started here"
         ended = "was cancelled in" if lost.kind == "cancelled" else "ended with"
         return Observation(
             Finding(
@@ -357,7 +364,7 @@ class LostBackground(Detector):
                 later,
                 lost.loop,
                 (Stack(title, lost.frames), *loop_births(lost.loop, later)),
-                NOT_RESTARTED.remedy if verdict.barred is None else _SET_BACK,
+                remedy,
                 home_state="closed",
                 owner=owner,
             ),

@@ -10,8 +10,8 @@ what counts in it is, the best first:
     innermost one which ran again that had the choice. What it looks at before it comes to the
     call, and bars the way now, stands for the dead work, if it is a flag (only asked, and written)
     or has to do with the work; an entry of a cache, which is read, stands for itself.
-3.  The work itself had set a status that it did not come to set back, and the same code, called
-    again, leaves early for that.
+3.  The work itself had set a status that it did not come to set back, and the same code, or that
+    which had started it, leaves early for that when it is called again.
 4.  A global of the user's refers to the dead work itself.
 
 Where only a function further out ran again, which had reasons of its own (``if first:``), it is not
@@ -139,7 +139,9 @@ class Evidence:
         return self._of_owners(lost, ran, skipped, owners)
 
     def of_status(self, lost: Lost, *, started: bool) -> Verdict | None:
-        """Where what the work would have set back bars the way to those who call the same code.
+        """Where what the work would have set back bars the way to who calls the same code again.
+
+        The work's own, or that of those who had started it.
 
         Args:
             lost: the work.
@@ -148,7 +150,7 @@ class Evidence:
         kept, statuses = self._kept, set[str]()
         for starter in lost.within:
             statuses |= guards.set_back_by(starter, _bearers(starter), kept)
-        for starter in lost.within if statuses else ():
+        for starter in (*lost.within, *lost.chain) if statuses else ():
             last = self._reruns.last(starter.code, lost.loop.pass_key)
             if not (started if last is None else last > lost.loop.number):
                 continue
@@ -174,9 +176,10 @@ class Evidence:
             return None
         if ran is None and guards.asks(starter, task, (bearer,)):
             return None
-        for guard in guards.guards_of(starter, (bearer,), self._graph.single_path):
+        keeper = self._keeper(starter, lost)
+        for guard in guards.guards_of(starter, (bearer,), keeper):
             if guard.is_set and guard.place.scope == "local":
-                return Verdict(Severity.ERROR, self._graph.single_path(bearer))
+                return Verdict(Severity.ERROR, keeper(bearer))
         return None
 
     def _ran_again(self, lost: Lost) -> int | None:
@@ -191,15 +194,27 @@ class Evidence:
 
     def _ran_for(self, starter: Starter, lost: Lost) -> bool:
         """Whether it may be for the same object that a function ran again."""
+        last = self._last_for(starter, lost)
+        return last is None or last > lost.loop.number
+
+    def _last_for(self, starter: Starter, lost: Lost) -> int | None:
+        """The last loop in which a function ran for its object; None where nobody saw, or has."""
         bearer = starter.bearer()
         if bearer is None:
-            return True
-        last = self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
-        return last is None or last > lost.loop.number
+            return None
+        return self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
+
+    def _keeper(self, starter: Starter, lost: Lost) -> guards.Keeper:
+        """How a global has to reach the function's object.
+
+        An entry among others may be a record of what was, unless this very one was called again.
+        """
+        last = self._last_for(starter, lost)
+        return self._graph.single_path if last is None else self._kept
 
     def _guards(self, starter: Starter, lost: Lost) -> list[guards.Guard]:
         bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
-        return list(guards.guards_of(starter, bearers, self._graph.single_path))
+        return list(guards.guards_of(starter, bearers, self._keeper(starter, lost)))
 
     def _would_restart(self, chain: Sequence[Starter], task: Any) -> bool:
         """Whether one of these asks the task itself before it starts another."""
@@ -224,6 +239,8 @@ class Evidence:
     def _of_kept(self, choosing: Sequence[Starter], task: Any, lost: Lost) -> Verdict | None:
         """A variable has the cancelled task, and its starter takes that for a living one."""
         for starter in choosing:
+            if guards.ends(starter, task, _bearers(starter)):
+                return None
             for guard in self._guards(starter, lost):
                 if guard.value is task:
                     return Verdict(Severity.ERROR, guard.path)
@@ -235,14 +252,15 @@ class Evidence:
         """What barred the way is not known, and a global may still refer to the work."""
         owner = next((one.path for one in owners if not _is_record(one.path)), None)
         chain = lost.chain
-        if ran is None:
-            is_certain = all(map(guards.is_unconditional, chain[1:]))  # then the first ran again
+        is_on_demand = bool(chain) and guards.is_on_demand(chain[0])
+        if ran is None:  # where the others come to their calls, the first ran again
+            is_certain = not is_on_demand and all(map(guards.is_unconditional, chain[1:]))
         elif ran:
             if self._would_restart(skipped, lost.task()):
                 return None
             is_certain = guards.is_unconditional(chain[ran])
         else:
-            is_certain = not chain or self._ran_for(chain[0], lost)
+            is_certain = not chain or (not is_on_demand and self._ran_for(chain[0], lost))
         is_error = is_certain and owner is not None
         return Verdict(Severity.ERROR if is_error else Severity.WARNING, owner)
 
