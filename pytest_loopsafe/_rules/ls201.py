@@ -18,7 +18,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe import _cpython
+from pytest_loopsafe._graph.kinds import is_a, is_future
 from pytest_loopsafe._graph.own_slots import in_own_slot
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._ledger.dead_loops import last_of_threads
@@ -117,7 +118,16 @@ class StaleResource(Detector):
                 owner=self.graph.named(owner),
             ),
             identity=owner.place,
-            # One that merely tidies up early is missed by nobody; where something waits for what it
-            # would have done, that is LS207's error.
-            severity=Severity.WARNING if is_a(owner.chain[-1], asyncio.TimerHandle) else None,
+            severity=Severity.WARNING if _is_idle(owner.chain[-1]) else None,
         )
+
+
+def _is_idle(thing: Any) -> bool:
+    """Whether it is a timer, or a future for which nobody waits.
+
+    A timer that merely tidies up early is missed by nobody; where something waits for what it would
+    have done, that is LS207's error. Who comes to wait for such a future is told so by LS101.
+    """
+    if is_future(thing) and not is_a(thing, asyncio.Task):
+        return not _cpython.callbacks_of(thing)
+    return is_a(thing, asyncio.TimerHandle)
