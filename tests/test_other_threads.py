@@ -182,3 +182,23 @@ def test_what_has_run_is_not_waiting_though_somebody_keeps_its_handle() -> None:
     report = pytest_loopsafe.run(run, loops=2)
     loop.close()
     assert report.findings == ()
+
+
+@pytest.mark.usefixtures("thawed")  # a search does not meet what is frozen
+def test_the_thread_that_runs_the_code_is_not_whose_the_future_is() -> None:
+    """``threading`` itself keeps a thread while it runs: of what it was given that says nothing."""
+
+    async def answer(future: asyncio.Future[int]) -> None:
+        future.set_result(1)
+
+    async def body() -> None:
+        future = asyncio.get_running_loop().create_future()
+        waiter = asyncio.ensure_future(asyncio.wait([future]))
+        await asyncio.sleep(0)
+        handed = asyncio.run_coroutine_threadsafe(answer(future), other)
+        await asyncio.to_thread(handed.result)
+        await waiter
+
+    with InThread() as other:
+        report = pytest_loopsafe.run(body, check=False, loops=2)
+    assert [(one.code, one.owner) for one in report.errors] == [("LS105", None)]

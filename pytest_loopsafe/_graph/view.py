@@ -179,8 +179,13 @@ class Graph:
         users = observation.users
         if users is None:  # at rest nobody is at work
             users = () if getattr(self._of_thread, "rests", False) else users_here()
-        # The loop, whose method refused: it is held by whoever belongs to it, and by others.
-        users = tuple(one for one in users if not is_a(one, asyncio.AbstractEventLoop))
+        # Not the loop, whose method refused: it is held by whoever belongs to it, and by others.
+        # Nor a bare thread, which runs what was handed to it.
+        users = tuple(
+            one
+            for one in users
+            if not is_a(one, asyncio.AbstractEventLoop) and type(one) is not threading.Thread
+        )
         seen_at = next((path for one in observation.about if (path := self._known(one))), None)
         return Clue(tuple(_weak(observation.about)), tuple(_weak(users)), seen_at)
 
