@@ -7,6 +7,7 @@ import contextvars
 import functools
 import itertools
 import threading
+import types
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -429,6 +430,46 @@ def test_one_in_a_variable_may_be_for_nothing() -> None:
 
     report = pytest_loopsafe.run(functools.partial(three, work))
     assert {(one.code, str(one.severity)) for one in report.findings} == {("LS208", "warning")}
+
+
+table: dict[str, Any] = {}
+plain = types.SimpleNamespace()
+
+
+async def of_a_table_that_nobody_fills() -> None:
+    async with table.get("lock", asyncio.Lock()):
+        await pause()
+
+
+async def of_an_attribute_that_nobody_sets() -> None:
+    lock = getattr(plain, "lock", asyncio.Lock())
+    async with lock:
+        await pause()
+
+
+async def of_a_table_that_is_filled() -> None:
+    table["lock"] = lock = table.get("lock", asyncio.Lock())
+    try:
+        async with lock:
+            await pause()
+    finally:
+        table.clear()
+
+
+@pytest.mark.parametrize(
+    ("work", "codes"),
+    [
+        (of_a_table_that_nobody_fills, [("LS208", "warning")]),
+        (of_an_attribute_that_nobody_sets, [("LS208", "warning")]),
+        (of_a_table_that_is_filled, []),
+    ],
+)
+def test_one_for_where_there_is_none_is_a_warning(
+    work: Callable[[], Awaitable[None]], codes: list[tuple[str, str]]
+) -> None:
+    """It may be the caller's to give one; but those who did not give any keep nobody out."""
+    report = pytest_loopsafe.run(functools.partial(three, work))
+    assert [(one.code, str(one.severity)) for one in report.findings] == codes
 
 
 def test_another_limit_for_each_is_a_warning() -> None:

@@ -22,6 +22,7 @@ class Fate:
             own, an entry under a constant key.
         handed: it is given to somebody else, or it may be another one that is used.
         offered: it is given to ``setdefault``, whose answer may be another one.
+        defaulted: it is given to ``get`` for where there is none, and what that gives is used.
         kept: it is in a variable of the function's own.
         entered_again: there is more than one place, or a loop, in which it is entered.
         looked_up: it came of a subscript: what has made it may have kept it, as a defaultdict does.
@@ -32,6 +33,7 @@ class Fate:
     stored: bool
     handed: bool
     offered: bool
+    defaulted: bool
     kept: bool
     entered_again: bool
     looked_up: bool
@@ -59,6 +61,7 @@ def fate_of(code: CodeType, offset: int) -> Fate:
         "stored" in ways,
         "handed" in ways or bool(unsure),
         "offered" in ways,
+        "defaulted" in ways,
         bool(names),
         len(entries) > 1 or any(body.reaches(one + 1, entries, {start}) for one in entries),
         body.instructions[start].opname == "BINARY_SUBSCR",
@@ -135,15 +138,18 @@ class _Follower(Reader[Any]):
             is_constant = self.body.instructions[index - 1].opname == "LOAD_CONST"
             self._met(given[:1], "stored" if is_constant else "handed")
         elif name in ("CALL", "CALL_KW") and index != self._start:
-            self._called(one, given)
+            if self._called(one, given) == "defaulted":
+                return _RESULT  # what is taken is its, else nobody would ask what became of it
         elif "JUMP_IF_" not in name and name not in _HARMLESS and index != self._start:
             self._met(given, "handed")
         return _RESULT if index == self._start else _UNKNOWN
 
-    def _called(self, one: dis.Instruction, given: list[Any]) -> None:
+    def _called(self, one: dis.Instruction, given: list[Any]) -> str | None:
         called, arguments = callee(one, given, _UNKNOWN)
         way = _TAKES_IT.get(called.name, "handed") if type(called) is _Callable else "handed"
-        self._met(arguments if type(called) is _Callable else given, way)
+        given = arguments if type(called) is _Callable else given
+        self._met(given, way)
+        return way if any(map(_is_it, given)) else None
 
     def _met(self, values: list[Any], way: str) -> None:
         for value in values:
@@ -164,7 +170,11 @@ def _enters(one: dis.Instruction) -> bool:
     )
 
 
-_TAKES_IT = {"setattr": "stored", "setdefault": "offered"}
+_TAKES_IT = {
+    "setattr": "stored",
+    "setdefault": "offered",
+    **dict.fromkeys(("get", "getattr", "pop"), "defaulted"),
+}
 _HARMLESS = frozenset(
     {
         "COMPARE_OP",

@@ -265,6 +265,8 @@ def _how_bad(taken: _Taken) -> Severity | None:
                 return None
             if not depth and fate.looked_up:
                 return None
+            if fate.defaulted:  # a mapping that is never filled, or a lock that one may be given
+                return Severity.WARNING
             if depth or fate.offered or not fate.kept:
                 return Severity.ERROR
             return None if fate.entered_again else Severity.WARNING
