@@ -234,3 +234,191 @@ def test_a_queue_of_somebodys_own_kind_is_not_asked() -> None:
 
     assert found(body) == [(1, "test_left_queues.distinct")]
     assert Distinct.asked == 0
+
+
+class Ring:
+    """The last few; the oldest makes room."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Any] = asyncio.Queue(maxsize=5)
+
+    def note(self, event: Any) -> None:
+        if self.events.full():
+            self.events.get_nowait()
+        self.events.put_nowait(event)
+
+    async def note_in_turn(self, event: Any) -> None:
+        while self.events.full():
+            _ = self.events.get_nowait()
+        await self.events.put(event)
+
+    def note_at_last(self, event: Any) -> None:
+        try:
+            self.events.put_nowait(event)
+        except asyncio.QueueFull:
+            self.events.get_nowait()
+            self.events.put_nowait(event)
+
+    async def turn_round(self, event: Any) -> None:
+        if self.events.full():
+            self.events.put_nowait(self.events.get_nowait())
+        else:
+            self.events.put_nowait(event)
+
+    async def wait_between(self, event: Any) -> None:
+        if self.events.full():
+            await self.send(self.events.get_nowait())
+        self.events.put_nowait(event)
+
+    async def send(self, event: Any) -> None:
+        await asyncio.sleep(0)
+
+
+class Backlog:
+    """One queue for all loops, of which each reads some, and leaves something to the next."""
+
+    def __init__(self, kind: Callable[[], asyncio.Queue[Any]] = asyncio.Queue) -> None:
+        self.queue = kind()
+        self.made = 0
+
+    def add(self, items: int) -> None:
+        for _ in range(items):
+            self.made += 1
+            self.queue.put_nowait({"number": self.made})
+
+    async def read(self, items: int) -> None:
+        for _ in range(min(items, self.queue.qsize())):
+            await asyncio.sleep(0)
+            self.queue.get_nowait()
+
+
+backlog = Backlog()
+
+
+def reads(of_earlier: int, of_own: int, leaves: int) -> Body:
+    """Reads so many before it puts in what it has, and so many of that."""
+
+    async def body() -> None:
+        await backlog.read(of_earlier)
+        backlog.add(of_own + leaves)
+        await backlog.read(of_own)
+
+    return body
+
+
+async def one_round_of_a_reader() -> None:
+    """It is ended with its loop; who comes next goes on where it was."""
+    backlog.add(2)
+    reader = asyncio.create_task(backlog.read(4))
+    while backlog.queue.qsize() > 1:
+        await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+
+
+async def stops_readers_by_a_word() -> None:
+    await backlog.read(9)
+    backlog.add(1)
+    backlog.queue.put_nowait(None)
+
+
+async def reads_all_but_the_word() -> None:
+    backlog.add(1)
+    backlog.queue.put_nowait(None)
+    await backlog.read(1)
+
+
+@pytest.mark.parametrize("loops", [2, 3, 5])
+@pytest.mark.parametrize("kind", [asyncio.Queue, asyncio.LifoQueue])
+@pytest.mark.parametrize(
+    ("body", "lost"),
+    [
+        (reads(9, 0, 1), False),
+        (reads(9, 0, 3), False),
+        (reads(9, 2, 1), False),
+        (reads(2, 0, 2), False),
+        (one_round_of_a_reader, False),
+        (stops_readers_by_a_word, False),
+        (reads(0, 0, 1), True),
+        (reads(0, 2, 3), True),  # a loop reads fewer than were left
+        (reads(1, 0, 3), True),
+    ],
+)
+def test_what_a_later_loop_has_read_is_not_lost(
+    body: Body, kind: Any, loops: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "backlog", Backlog(kind))
+    report = pytest_loopsafe.run(body, loops=loops, check=False)
+    left = [one for one in report.findings if one.code == "LS306"]
+    assert [one.owner for one in left] == [f"{__name__}.backlog.queue"] * len(left)
+    assert bool(left) is lost
+
+
+@pytest.mark.parametrize("loops", [2, 3])
+def test_a_word_that_was_left_is_none(loops: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "backlog", Backlog())
+    report = pytest_loopsafe.run(reads_all_but_the_word, loops=loops, check=False)
+    assert [one.code for one in report.findings if one.code == "LS306"] == []
+
+
+def test_so_many_are_lost_as_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "backlog", Backlog())
+    report = pytest_loopsafe.run(reads(1, 0, 3), loops=2, check=False)
+    (left,) = [one for one in report.findings if one.code == "LS306"]
+    assert left.message.startswith("2 items of the Queue test_left_queues.backlog.queue were ")
+    assert left.loop is not None
+    assert left.loop.number == 1
+
+
+async def reads_all_and_leaves_one(own: Backlog) -> None:
+    while own.queue.qsize():
+        await own.queue.get()
+    own.add(1)
+
+
+async def reads_one_and_leaves_three(own: Backlog) -> None:
+    own.add(4)
+    await own.queue.get()
+
+
+@pytest.mark.parametrize(
+    ("run", "lost"), [(reads_all_and_leaves_one, 3), (reads_one_and_leaves_three, 1)]
+)
+def test_a_queue_may_be_gone_by_the_end(run: Callable[[Any], Any], lost: int) -> None:
+    """What the last of its loops has left is lost with it, and what was there all the time."""
+
+    def call() -> None:
+        own = Backlog()
+        for _ in range(3):
+            asyncio.run(run(own))
+
+    assert found(call)[0] == (lost, None)
+
+
+ring = Ring()
+
+
+@pytest.mark.parametrize("room", [5, 50])
+@pytest.mark.parametrize(
+    ("note", "lost"),
+    [
+        (Ring.note, False),
+        (Ring.note_in_turn, False),
+        (Ring.note_at_last, False),
+        (Ring.turn_round, True),
+        (Ring.wait_between, True),
+    ],
+)
+def test_who_makes_room_for_the_newest_loses_on_purpose(
+    note: Any, room: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring, "events", asyncio.Queue(maxsize=room))
+
+    async def body() -> None:
+        for number in range(4):
+            waits = note(ring, {"number": number})
+            if waits is not None:
+                await waits
+
+    report = pytest_loopsafe.run(body, loops=3, check=False)
+    assert ("LS306" in {one.code for one in report.findings}) is lost

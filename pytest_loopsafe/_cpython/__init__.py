@@ -91,6 +91,8 @@ from pytest_loopsafe._cpython.primitives import (
     is_awaited,
     may_bind,
     permits_of,
+    queued,
+    room_in,
 )
 from pytest_loopsafe._cpython.runners import (
     LOOP_SETTERS,
@@ -214,7 +216,9 @@ __all__ = [
     "open_asyncgens",
     "permits_of",
     "policies",
+    "queued",
     "quick_call_soon",
+    "room_in",
     "run_ready",
     "runner_context",
     "runner_loop",

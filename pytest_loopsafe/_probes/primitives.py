@@ -29,7 +29,7 @@ from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._probes.scheduling import CalledFromThread
 from pytest_loopsafe._probes.steps import Steps
-from pytest_loopsafe._probes.stock import Filled, Stock
+from pytest_loopsafe._probes.stock import Filled, Puts, Stock
 from pytest_loopsafe._probes.uses import Build, Original, Uses
 
 
@@ -47,12 +47,13 @@ class PrimitiveRefused(Sighting):
 class QueueFilled(Sighting):
     """Something was put into a queue in a loop: told once for each of both.
 
-    `stock` goes on to note what is put in there.
+    `stock` goes on to note what is put in there, and `puts` counts all that is, in any loop.
     """
 
     queue: Any
     loop: asyncio.AbstractEventLoop
     stock: Stock
+    puts: Puts
 
 
 class BindingProbe:
@@ -161,11 +162,14 @@ def _fill(filled: Filled) -> Build:
                 _from_thread(filled.emit, self, "put_nowait")
             elif record is None or record.loop() is not loop:
                 record = filled.within(self, loop)
-                filled.emit(QueueFilled(self, loop, record.stock))
+                filled.emit(QueueFilled(self, loop, record.stock, record.puts))
                 record.stock.note(item)
             elif record.stock.known:
                 record.stock.note(item)
-            return original(self, item)
+            done = original(self, item)
+            if record is not None:
+                record.puts.made += 1
+            return done
 
         return put_nowait
 

@@ -56,9 +56,23 @@ class Stock:
             and len(items) == len(keys) == len(self._things)
         )
 
+    def has(self, item: Any) -> bool:
+        """Whether this very thing was put in; of a text or number, whether its like was."""
+        key = _key(item)
+        return key in self._things and self._has(key, item)
+
     def _has(self, key: object, item: Any) -> bool:
         held = self._things.get(key)
         return type(item) in _PLAIN or (held is not None and held() is item)
+
+
+class Puts:
+    """How often something was put into a queue: what is not in it any more was taken out."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made = 0
 
 
 class Filled(Uses):
@@ -69,7 +83,11 @@ class Filled(Uses):
 
 
 class _Filling(Record):
-    __slots__ = ("stock",)
+    __slots__ = ("puts", "stock")
+
+    def __init__(self, primitive: weakref.ref[Any]) -> None:
+        self.puts = Puts()
+        super().__init__(primitive)
 
     def begin(self, loop: Any) -> None:
         super().begin(loop)
