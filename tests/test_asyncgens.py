@@ -209,7 +209,155 @@ async def in_a_try() -> AsyncIterator[int]:
 
 
 async def in_a_with() -> AsyncIterator[int]:
-    with contextlib.suppress(ValueError):
+    with contextlib.nullcontext():
+        yield 0
+
+
+class Gone(Exception):
+    pass
+
+
+TO_RETRY = (ConnectionError, Gone)
+AT_THE_END = (OSError, GeneratorExit)
+everything = BaseException
+
+
+class Ours:
+    """Of which only a run would tell what there is."""
+
+    @property
+    def error(self) -> type[BaseException]:
+        raise AssertionError
+
+
+ours = Ours()
+
+
+async def until_gone() -> AsyncIterator[int]:
+    try:
+        await asyncio.sleep(0)
+        yield 0
+    except Gone:
+        return
+
+
+async def tried_again() -> AsyncIterator[int]:
+    while True:
+        try:
+            yield 0
+        except (OSError, asyncio.CancelledError) as error:
+            ended.append(len(error.args))
+        except TO_RETRY:
+            continue
+        else:
+            return
+
+
+async def logged() -> AsyncIterator[int]:
+    try:
+        for number in range(3):
+            yield number
+    except Exception:
+        ended.append(0)
+        raise
+
+
+async def one_in_another() -> AsyncIterator[int]:
+    with contextlib.suppress(Gone, ConnectionError):
+        for number in range(3):
+            try:
+                yield number
+            except ValueError as error:
+                ended.append(len(error.args))
+
+
+async def suppresses_two() -> AsyncIterator[int]:
+    with contextlib.suppress(Gone), contextlib.suppress(asyncio.TimeoutError):
+        yield 0
+
+
+async def at_last_in_another() -> AsyncIterator[int]:
+    try:
+        with contextlib.suppress(Gone):
+            try:
+                yield 0
+            except ValueError:
+                ended.append(0)
+    finally:
+        ended.append(1)
+
+
+async def last_of_several() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except Gone:
+        ended.append(0)
+    except BaseException:
+        ended.append(1)
+        raise
+
+
+async def with_a_finally() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except Gone:
+        ended.append(0)
+    finally:
+        ended.append(1)
+
+
+async def of_a_tuple() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except AT_THE_END:
+        ended.append(0)
+
+
+async def by_another_name() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except (Gone, everything):
+        ended.append(0)
+
+
+async def of_a_variable(error: type[BaseException] = Gone) -> AsyncIterator[int]:
+    try:
+        yield 0
+    except error:
+        ended.append(0)
+
+
+async def of_a_property() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except ours.error:
+        ended.append(0)
+
+
+async def bare() -> AsyncIterator[int]:
+    try:
+        yield 0
+    except:  # noqa: E722
+        ended.append(0)
+
+
+async def suppresses_its_end() -> AsyncIterator[int]:
+    with contextlib.suppress(GeneratorExit):
+        yield 0
+
+
+async def suppresses_one_or_all(which: bool = True) -> AsyncIterator[int]:
+    with contextlib.suppress(Gone if which else everything):
+        yield 0
+
+
+async def suppresses_and_holds() -> AsyncIterator[int]:
+    with contextlib.suppress(Gone), contextlib.nullcontext():
+        yield 0
+
+
+async def suppresses_a_list() -> AsyncIterator[int]:
+    with contextlib.suppress(*TO_RETRY):
         yield 0
 
 
@@ -236,6 +384,23 @@ async def counting() -> AsyncIterator[int]:
         (in_a_loop, {"events"}),  # which it has left
         (behind_a_try, set()),
         (counting, set()),
+        (until_gone, set()),
+        (tried_again, set()),
+        (logged, set()),
+        (one_in_another, set()),
+        (suppresses_two, set()),
+        (at_last_in_another, {"at_last_in_another"}),
+        (last_of_several, {"last_of_several"}),
+        (with_a_finally, {"with_a_finally"}),
+        (of_a_tuple, {"of_a_tuple"}),
+        (by_another_name, {"by_another_name"}),
+        (of_a_variable, {"of_a_variable"}),  # which nobody knows
+        (of_a_property, {"of_a_property"}),
+        (bare, {"bare"}),
+        (suppresses_its_end, {"suppresses_its_end"}),
+        (suppresses_one_or_all, {"suppresses_one_or_all"}),
+        (suppresses_and_holds, {"suppresses_and_holds"}),
+        (suppresses_a_list, {"suppresses_a_list"}),
     ],
 )
 def test_what_has_nothing_left_to_do_may_be_left(

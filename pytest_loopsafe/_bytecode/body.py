@@ -113,15 +113,6 @@ class Body:
             }
         return goals
 
-    def is_guarded(self, offset: int) -> bool:
-        """Whether an instruction lies within a ``try`` or ``with``.
-
-        What the compiler guards for itself (an ``await``, ``async for``, a generator's whole body)
-        has handlers that begin otherwise.
-        """
-        handlers = (one.target for one in self.handlers if one.start <= offset < one.end)
-        return any(self.instructions[self.at(one)].opname == "PUSH_EXC_INFO" for one in handlers)
-
     def copies(self, index: int) -> set[int]:
         """What does the same: a loop's condition is compiled twice, and so are short endings."""
         one = self.instructions[index]

@@ -9,6 +9,7 @@ bytecode says where it looks (`pytest_loopsafe._graph.looks`), the heap what is 
 
 from __future__ import annotations
 
+import builtins
 import functools
 import gc
 import sys
@@ -306,6 +307,15 @@ def _attribute(thing: Any, name: str) -> Any:
         found = member(type(thing), name)
     computed = any("__get__" in vars(one) for one in type.mro(type(found)))
     return UNKNOWN if computed else found
+
+
+def global_of(module: str, path: Sequence[str]) -> Any:
+    """What a name stands for in a module, or an attribute of that; UNKNOWN where it takes code."""
+    names, (name, *attributes) = own_dict(sys.modules.get(module)) or {}, path
+    value = names.get(name, vars(builtins).get(name, UNKNOWN))
+    for name in attributes:
+        value = _attribute(value, name) if value is not UNKNOWN else UNKNOWN
+    return value
 
 
 def member(kind: type, name: str) -> Any:

@@ -1,8 +1,9 @@
 """LS302: an async generator was left for the loop or the collector to close.
 
 Its ``finally`` and ``async with`` then run late: at the loop's end, or when the collector comes by,
-perhaps in another task, with whatever they wait for already gone. One that is suspended outside of
-any ``try`` or ``with`` has nothing to do any more, and is left alone.
+perhaps in another task, with whatever they wait for already gone. One in which nothing would act on
+its being closed has nothing to do any more, and is left alone: it is suspended outside of any
+``try`` or ``with``, or within an ``except`` of other classes alone.
 
 One that a global still has when later loops run is stale (LS201): ``async for`` over it ends at
 once, and says nothing.
@@ -20,7 +21,8 @@ from types import AsyncGeneratorType, CodeType
 from typing import Any, Literal
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._bytecode import Body
+from pytest_loopsafe._bytecode.handlers import acts_on
+from pytest_loopsafe._graph.guards import global_of
 from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
@@ -170,15 +172,24 @@ class AsyncgenProbe:
 
 @dataclass(frozen=True)
 class _Left:
-    """One that was there when its loop ended."""
+    """One that was there when its loop ended; `module` is where it looks for globals."""
 
     ref: Ref
     name: str
     code: CodeType
     offset: int
+    module: str
     info: LoopInfo
     frames: tuple[Frame, ...]
     fate: Fate
+
+    def is_guarded(self) -> bool:
+        """Whether anything in it acts on its being closed."""
+
+        def resolve(path: tuple[str, ...]) -> Any:
+            return global_of(self.module, path)
+
+        return acts_on(self.code, self.offset, GeneratorExit, resolve)
 
 
 class AsyncgenLeftOpen(Detector):
@@ -204,7 +215,7 @@ class AsyncgenLeftOpen(Detector):
             return
         left, self._left = self._left, []
         for one in left:
-            if Body.of(one.code).is_guarded(one.offset) and not self._is_in_own_slot(one):
+            if one.is_guarded() and not self._is_in_own_slot(one):
                 yield self._found(one)
         if isinstance(sighting, RunEnded):
             yield from self._stale()
@@ -220,8 +231,10 @@ class AsyncgenLeftOpen(Detector):
         # back to life, CPython frees it all the same, and the reference leads into freed memory.
         is_dying = sighting.fate == "collected"
         ref = nowhere if is_dying else weakref.ref(generator)
-        offset = generator.ag_frame.f_lasti
-        one = _Left(ref, name, code, offset, info, frames, sighting.fate)
+        frame = generator.ag_frame
+        module = frame.f_globals.get("__name__")
+        module = module if type(module) is str else ""
+        one = _Left(ref, name, code, frame.f_lasti, module, info, frames, sighting.fate)
         if is_dying:
             self._left.append(one)
         elif not in_weak_slot(generator, loop):
