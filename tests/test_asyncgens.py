@@ -414,3 +414,108 @@ def test_what_has_nothing_left_to_do_may_be_left(
     report = pytest_loopsafe.run(body)
     found = [one.message for one in report.findings if one.code == "LS302"]
     assert {one.split()[3].rstrip("()") for one in found} == left
+
+
+class Slots:
+    """What is there for each loop, and goes with it."""
+
+    def __init__(self) -> None:
+        self.by_loop: dict[Any, Any] = {}
+
+    async def lifetime(self, key: Any) -> AsyncIterator[int]:
+        try:
+            yield 0
+        finally:
+            self.by_loop.pop(key)
+            ended.append(0)
+
+    def forget(self, key: Any) -> None:
+        del self.by_loop[key]
+
+
+slots = Slots()
+by_loop: dict[Any, Any] = slots.by_loop
+
+
+async def takes_itself_out(key: Any) -> AsyncIterator[int]:
+    async with contextlib.AsyncExitStack():
+        try:
+            yield 0
+        finally:
+            by_loop.pop(key)
+
+
+async def is_taken_out(key: Any) -> AsyncIterator[int]:
+    try:
+        yield 0
+    finally:
+        slots.forget(key)
+
+
+async def calls_who_takes_it_out(key: Any) -> AsyncIterator[int]:
+    try:
+        yield 0
+    finally:
+        take_out(key)
+
+
+def take_out(key: Any) -> None:
+    del by_loop[key]
+
+
+def of_loop() -> Any:
+    return asyncio.get_running_loop()
+
+
+def of_loop_by_name() -> Any:
+    return "name", weakref.ref(asyncio.get_running_loop())
+
+
+def of_no_loop() -> Any:
+    return "name"
+
+
+def alone(generator: Any) -> Any:
+    return generator
+
+
+def with_its_value(generator: Any) -> Any:
+    return generator, 0
+
+
+def beside_it(generator: Any) -> Any:
+    some.append(generator)
+    return "opened"
+
+
+some: list[Any] = []
+
+
+@pytest.mark.parametrize(
+    "generator", [slots.lifetime, takes_itself_out, is_taken_out, calls_who_takes_it_out]
+)
+@pytest.mark.parametrize(
+    ("key", "entry", "codes"),
+    [
+        (of_loop, alone, []),
+        (of_loop, with_its_value, []),
+        (of_loop_by_name, with_its_value, []),
+        (of_no_loop, with_its_value, ["LS302"]),
+        (of_loop, beside_it, ["LS302"]),
+    ],
+)
+def test_an_entry_for_its_loop_may_be_taken_out_by_what_it_keeps(
+    generator: Any, key: Any, entry: Any, codes: list[str]
+) -> None:
+    async def body() -> int:
+        own = key()
+        kept = generator(own)
+        slots.by_loop[own] = entry(kept)
+        del some[:-1]
+        return int(await anext(kept))
+
+    report = pytest_loopsafe.run(body, check=False)
+    some.clear()
+    assert by_loop == {}
+    found = {one.code for one in report.findings} - {"LS201"}  # what is beside its slot is kept
+    assert sorted(found) == codes

@@ -7,11 +7,12 @@ import gc
 import itertools
 import weakref
 from collections import deque
-from types import FrameType, FunctionType, ModuleType
+from types import AsyncGeneratorType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from pytest_loopsafe._graph import links
 from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._words.stacks import local_variables
 
 
 def in_own_slot(chain: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> bool:
@@ -43,6 +44,33 @@ def in_weak_slot(thing: Any, loop: asyncio.AbstractEventLoop) -> bool:
                 if type(data) is dict and _leads_to(data.get(ref), thing):
                     return True
     return False
+
+
+def in_named_slot(generator: AsyncGeneratorType[Any, Any], loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a dictionary's entry for this loop leads to a generator that may take itself out.
+
+    When all rests, such an entry is gone. So this is asked before the generator is closed, and
+    nothing is searched: whatever takes out the entry has the dictionary in a variable, or in an
+    attribute of what is in one; the generator itself, or a function that it names.
+    """
+    frame = generator.ag_frame
+    if frame is None:
+        return False
+    known = [*local_variables(frame).values(), *_named_in(frame.f_code, frame.f_globals)]
+    for one in known[:_MAX_PARTS]:
+        if type(one) is FunctionType:
+            known += _named_in(one.__code__, one.__globals__)
+    held = (two for one in known[:_MAX_PARTS] for two in (one, *links.attributes(one).values()))
+    return any(
+        is_key_of(key, loop) and _leads_to(value, generator)
+        for one in held
+        if is_a(one, dict) and dict.__len__(one) <= _MAX_PARTS
+        for key, value in dict.copy(one).items()
+    )
+
+
+def _named_in(code: CodeType, names: dict[str, Any]) -> list[Any]:
+    return [names[name] for name in code.co_names if name in names]
 
 
 def _leads_to(start: Any, thing: Any) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.handlers import acts_on
 from pytest_loopsafe._graph.guards import global_of
-from pytest_loopsafe._graph.own_slots import in_own_slot, in_weak_slot
+from pytest_loopsafe._graph.own_slots import in_named_slot, in_own_slot, in_weak_slot
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._rules.base import Detector, PassEnded, RunEnded, loop_births
 from pytest_loopsafe._rules.ls201 import STALE
@@ -238,7 +238,8 @@ class AsyncgenLeftOpen(Detector):
         if is_dying:
             self._left.append(one)
         elif not in_weak_slot(generator, loop):
-            self._left.append(one)
+            if not in_named_slot(generator, loop):
+                self._left.append(one)
             self._ended.setdefault(code, one)
 
     def _is_in_own_slot(self, one: _Left) -> bool:
