@@ -209,7 +209,7 @@ class Places(Reader[Any]):
         if not isinstance(called, Place) or not called.attributes:
             return UNKNOWN
         bearer, method = replace(called, attributes=called.attributes[:-1]), called.attributes[-1]
-        if method in _FILLS:
+        if method in FILLS:
             self._stored_in(bearer)
         if method in _CHANGES:
             self.changed.add(bearer)
@@ -243,7 +243,7 @@ _MARKS = frozenset(
 what they give. Any other method is a use of what is there."""
 
 _CHANGES = _MARKS | {"popitem", "popleft", "release"}
-_FILLS = frozenset({"add", "append", "appendleft", "insert", "put", "put_nowait", "setdefault"})
+FILLS = frozenset({"add", "append", "appendleft", "insert", "put", "put_nowait", "setdefault"})
 _SCOPES = {
     "LOAD_GLOBAL": "global",
     "LOAD_NAME": "global",
@@ -293,7 +293,7 @@ def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
     return frozenset(places.stored)
 
 
-_CALLS_THAT_STORE = _FILLS | {"setattr"}
+_CALLS_THAT_STORE = FILLS | {"setattr"}
 _STORES = frozenset(
     opcode
     for name, opcode in dis.opmap.items()

@@ -20,11 +20,14 @@ from types import CodeType, FunctionType
 from typing import Any, TypeGuard
 
 from pytest_loopsafe._bytecode.places import UNKNOWN, Asked, Place
+from pytest_loopsafe._bytecode.room import limited_by
 from pytest_loopsafe._graph.asking import ORDER, answer_to, is_set
 from pytest_loopsafe._graph.kinds import is_a, kind_of_store
 from pytest_loopsafe._graph.links import LRU_CACHE, attributes, own_dict
 from pytest_loopsafe._graph.looks import Doings, doings, ended_by, looks, only_looks
+from pytest_loopsafe._graph.roots import users_roots
 from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._graph.walk import Walk
 from pytest_loopsafe._words.stacks import is_library, is_method
 from pytest_loopsafe._words.weak import nowhere
 
@@ -185,6 +188,36 @@ def _functions(code: CodeType) -> list[FunctionType]:
     return [
         one for one in gc.get_referrers(code) if type(one) is FunctionType and one.__code__ is code
     ]
+
+
+def keeps_short(chain: Sequence[Any]) -> bool:
+    """Whether something on a way from holder to holder is kept short by who puts things into it.
+
+    It looks through what the user's globals reach for the functions that do so. What is longer than
+    they allow gets something from others too.
+    """
+    sizes = {id(one): kind.__len__(one) for one in chain if (kind := kind_of_store(one))}
+    roots = (root for root, _ in users_roots(()))
+    for level in Walk([*roots, *chain]).levels if sizes else ():
+        for one in filter(_measures, level):
+            starter = Starter(one.__code__, 0, one.__module__, nowhere)
+            function = _Function(starter, chain, lambda _: "")
+            for place, limit in limited_by(one.__code__):
+                limits = [limit] if isinstance(limit, int) else [n for _, n in function.at(limit)]
+                most = max((n for n in limits if type(n) is int), default=_MANY)
+                if any(
+                    sizes.get(id(there), _MANY + 2) <= most + 1 for _, there in function.at(place)
+                ):
+                    return True
+    return False
+
+
+_MANY = sys.maxsize
+"""A limit that only a run would tell."""
+
+
+def _measures(thing: Any) -> bool:
+    return _is_users_function(thing) and "len" in thing.__code__.co_names
 
 
 # -- what is at a place ----------------------------------------------------------------------------

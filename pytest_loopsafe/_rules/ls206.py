@@ -1,18 +1,21 @@
 """LS206: dead loops accumulate.
 
 Evidence: at the end of the run, after a collection of the whole heap, two or more closed loops that
-are not the last of their threads are held by one and the same place: each pass leaves one more. A
-deque or ``lru_cache`` with a limit drops its oldest, so nothing accumulates there; nor where the
-newest are held, and as many older ones or more have been let go.
+are not the last of their threads are held by one and the same place, and one was made after the
+end of another: each pass leaves one more. A deque or ``lru_cache`` with a limit drops its oldest,
+and so does code that takes something out of a container where that is long, so nothing accumulates
+there; nor where the newest are held, and as many older ones or more have been let go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_loopsafe._graph.guards import keeps_short
 from pytest_loopsafe._graph.kinds import is_a
 from pytest_loopsafe._graph.links import LRU_CACHE
 from pytest_loopsafe._graph.owners import Owner
@@ -62,7 +65,9 @@ class LoopRetention(Detector):
                 ):  # recorded warnings have their source, say
                     held[owner.place].append((self.loops.of(loop), owner))
         for place, entries in held.items():
-            if len(entries) < 2 or self.graph.is_told_of(place):
+            if not self._grows(entries) or self.graph.is_told_of(place):
+                continue
+            if any(keeps_short(owner.chain) for _, owner in entries):
                 continue
             info, owner = entries[0]
             yield Observation(
@@ -79,6 +84,11 @@ class LoopRetention(Detector):
                 ),
                 identity=place,
             )
+
+    def _grows(self, entries: list[tuple[LoopInfo, Owner]]) -> bool:
+        """Whether one was added to another; loops that lived at the same time came in one go."""
+        pairs = itertools.combinations((info for info, _ in entries), 2)
+        return any(not self.loops.lived_beside(one, other) for one, other in pairs)
 
     def _gone_before(self, kept: list[asyncio.AbstractEventLoop]) -> int:
         """How many loops are gone that are older than any of these."""

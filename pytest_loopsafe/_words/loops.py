@@ -280,8 +280,8 @@ class LoopRegistry:
                     return later
         return None
 
-    def lived_beside(self, info: LoopInfo) -> bool:
-        """Whether another loop was there at the same time as one that is closed."""
+    def lived_beside(self, info: LoopInfo, other: LoopInfo | None = None) -> bool:
+        """Whether any other loop, or that one, was there at the same time as one that is closed."""
         with self._lock:
             own = self._entries.get(info.number)
             if own is None:
@@ -291,7 +291,7 @@ class LoopRegistry:
                 and entry.info.number < own.closed_before
                 and (not entry.closed or info.number < entry.closed_before)
                 for entry in self._entries.values()
-                if entry.info.number > 0
+                if (entry.info.number > 0 if other is None else entry.info.number == other.number)
             )
 
     def named(self, thing: Any) -> str | None:
