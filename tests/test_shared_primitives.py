@@ -503,6 +503,116 @@ async def counted_for_the_log_and_asked(queue: Any) -> None:
         await queue.get()
 
 
+async def one_at_a_time(queue: Any) -> None:
+    for _ in range(queue.qsize()):
+        await queue.get()
+        await asyncio.sleep(0)
+
+
+async def counted_and_read_slowly(queue: Any) -> None:
+    fill(queue)
+    await one_at_a_time(queue)
+
+
+async def counted_down_slowly(queue: Any) -> None:
+    fill(queue)
+    left = queue.qsize()
+    while left:
+        left -= 1
+        await asyncio.sleep(0)
+        LOG.append(queue.qsize())
+        await queue.get()
+
+
+async def counted_and_read_with_a_deadline(queue: Any) -> None:
+    fill(queue)
+    for _ in range(queue.qsize()):
+        await asyncio.wait_for(queue.get(), 10)  # on 3.11 another task takes it
+
+
+async def get_with_a_deadline(queue: Any) -> None:
+    fill(queue)
+    await asyncio.wait_for(queue.get(), 10)
+    empty(queue)
+
+
+async def counted_while_others_put_and_look(queue: Any) -> None:
+    async def fills_and_looks() -> None:
+        for _ in range(3):
+            queue.put_nowait(None)
+            LOG.append(queue.qsize())
+            await asyncio.sleep(0)
+
+    fill(queue)
+    await asyncio.gather(one_at_a_time(queue), fills_and_looks())
+    empty(queue)
+
+
+async def put_back(queue: Any) -> None:
+    for _ in range(queue.qsize()):
+        item = await queue.get()
+        await asyncio.sleep(0)
+        queue.put_nowait(item)
+
+
+async def counted_and_put_back(queue: Any) -> None:
+    fill(queue)
+    await put_back(queue)
+    empty(queue)
+
+
+async def counted_and_put_back_by_two(queue: Any) -> None:
+    fill(queue)
+    fill(queue)
+    await asyncio.gather(put_back(queue), put_back(queue))
+    empty(queue)
+
+
+async def counted_before_another_took_one(queue: Any) -> None:
+    fill(queue)
+    asyncio.get_running_loop().call_soon(queue.get_nowait)
+    left = queue.qsize()
+    while left > 1:
+        left -= 1
+        await asyncio.sleep(0)
+        await queue.get()
+
+
+async def counted_and_taken_besides(queue: Any) -> None:
+    fill(queue)
+    for _ in range(queue.qsize()):
+        await asyncio.sleep(0)
+        queue.get_nowait()
+        fill(queue)
+        await queue.get()
+    empty(queue)
+
+
+async def counted_by_another_task(queue: Any) -> None:
+    async def count() -> Any:
+        return queue.qsize()
+
+    fill(queue)
+    for _ in range(await asyncio.get_running_loop().create_task(count())):
+        await queue.get()
+
+
+async def counted_for_the_log_in_an_earlier_step(queue: Any) -> None:
+    fill(queue)
+    LOG.append(f"{queue.qsize()} waiting")
+    await asyncio.sleep(0)
+    await queue.get()
+    empty(queue)
+
+
+async def found_not_empty_in_an_earlier_step(queue: Any) -> None:
+    fill(queue)
+    if not queue.empty():
+        await asyncio.sleep(0)
+        await queue.get()
+    empty(queue)
+
+
 async def while_there_is_room(queue: Any) -> None:
     while not queue.full():
         await queue.put(None)
@@ -559,6 +669,17 @@ ASKED: tuple[tuple[Body, Callable[[], Any], bool], ...] = (
     (until_empty, asyncio.Queue, False),
     (as_many_as_there_are, asyncio.Queue, False),
     (counted_for_the_log_and_asked, asyncio.Queue, False),
+    (counted_and_read_slowly, asyncio.Queue, False),
+    (counted_and_read_slowly, asyncio.LifoQueue, False),
+    (counted_down_slowly, asyncio.Queue, False),
+    (counted_while_others_put_and_look, asyncio.Queue, False),
+    (counted_and_put_back, asyncio.Queue, False),
+    (counted_and_put_back_by_two, asyncio.Queue, True),
+    (counted_before_another_took_one, asyncio.Queue, True),
+    (counted_and_taken_besides, asyncio.Queue, True),
+    (counted_by_another_task, asyncio.Queue, True),
+    (counted_for_the_log_in_an_earlier_step, asyncio.Queue, True),
+    (found_not_empty_in_an_earlier_step, asyncio.Queue, True),
     (more_than_there_may_be, asyncio.Queue, True),
     (counted_for_the_log, asyncio.Queue, True),
     (while_there_is_room, LIMITED, False),
@@ -580,6 +701,13 @@ def test_what_asks_first_and_listens_can_never_have_to_wait(
 ) -> None:
     found = codes(body, make, loop_factory=factory)
     assert found - {"LS306"} == ({"LS107"} if counts else set())
+
+
+@pytest.mark.parametrize(
+    ("body", "counts"), [(counted_and_read_with_a_deadline, False), (get_with_a_deadline, True)]
+)
+def test_a_deadline_changes_nothing(body: Body, counts: bool) -> None:
+    assert codes(body, asyncio.Queue) - {"LS306"} == ({"LS107"} if counts else set())
 
 
 # -- events ----------------------------------------------------------------------------------------

@@ -98,9 +98,13 @@ def calling_user(frame: FrameType | None) -> FrameType | None:
 
 def may_bind(primitive: Any) -> bool:
     """Whether a primitive binds as asyncio's do: a subclass may say itself which loop it is of."""
-    method = BINDING[1]
+    return has_method_of(LoopBoundMixin, BINDING[1], primitive)
+
+
+def has_method_of(kind: type, method: str, primitive: Any) -> bool:
+    """Whether a method of a primitive is that of this class, and not a subclass's."""
     definers = (base for base in type.mro(type(primitive)) if method in vars(base))
-    return next(definers, None) is LoopBoundMixin
+    return next(definers, None) is kind
 
 
 def bound_loop(primitive: Any) -> asyncio.AbstractEventLoop | None:

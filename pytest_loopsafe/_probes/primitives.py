@@ -24,6 +24,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import primitives as private
+from pytest_loopsafe._cpython.queues import is_taken_from_as_ever
 from pytest_loopsafe._probes.events import Events, change
 from pytest_loopsafe._probes.holding import Gates, hook
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
@@ -122,6 +123,7 @@ class UseProbe:
         patches.replace(asyncio.Queue, "empty", _ask(gets, _has_items))
         patches.replace(asyncio.Queue, "full", _ask(puts, _has_room))
         patches.replace(asyncio.Queue, "qsize", _ask(gets, _has_size))
+        patches.replace(asyncio.Queue, "get_nowait", _take(steps))
 
 
 def _use(uses: Uses, name: str) -> Build:
@@ -176,6 +178,24 @@ def _fill(filled: Filled) -> Build:
     return build
 
 
+def _take(steps: Steps) -> Build:
+    def build(original: Original) -> Original:
+        running, counted = _cpython.get_running_loop, steps.counts
+
+        def get_nowait(self: Any) -> Any:
+            __tracebackhide__ = True
+            item = original(self)
+            if counted and id(self) in counted:
+                loop = running()
+                task = _cpython.task_in(loop) if loop is not None else None
+                steps.takes_item(task, self, promised=private.is_internal(sys._getframe(1)))
+            return item
+
+        return get_nowait
+
+    return build
+
+
 def _ask(uses: Uses, promise: Callable[[Any, Any], dict[str, int] | None]) -> Build:
     def build(original: Original) -> Original:
         running, known = _cpython.get_running_loop, uses.records.get
@@ -194,7 +214,10 @@ def _ask(uses: Uses, promise: Callable[[Any, Any], dict[str, int] | None]) -> Bu
             ):
                 left, task = promise(self, answer), _cpython.task_in(loop)
                 if left is not None and task is not None:
-                    uses.steps.asks(task, self, left, frame)
+                    if promise is _has_size and is_taken_from_as_ever(self):
+                        uses.steps.counts_items(task, self, left, frame)
+                    else:
+                        uses.steps.asks(task, self, left, frame)
             return answer
 
         return ask

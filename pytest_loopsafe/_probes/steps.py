@@ -6,6 +6,10 @@ a step has ended once the task is scheduled again, and `call_soon` is where that
 and of Python, and for eager ones. Rejected: to count the rounds of a loop (uvloop has none that
 could be seen), or whatever is scheduled (most of it suspends nobody).
 
+An answer is good for the step in which it was given: after that anybody may have changed what it
+says. Who takes items out of a queue is seen, so one answer lasts: how many there are. As long as
+nobody else takes one, they are there for the task that has counted them.
+
 Tasks are known by their ``id()`` and a weak reference; nothing is kept alive by being watched.
 """
 
@@ -58,9 +62,12 @@ class Held(Protocol):
 
 
 class _Question:
-    """One answer, and for how many uses by which method it promises that they need not wait."""
+    """One answer, and for how many uses by which method it promises that they need not wait.
 
-    __slots__ = ("about", "left", "places")
+    `due` counts the uses that it has served for, and that have not taken their item yet.
+    """
+
+    __slots__ = ("about", "due", "left", "places")
 
     def __init__(
         self, about: weakref.ref[Any], left: dict[str, int], places: tuple[Place, ...]
@@ -68,6 +75,63 @@ class _Question:
         self.about = about
         self.left = left
         self.places = places
+        self.due = 0
+
+    def is_at(self, place: Place) -> bool:
+        """Whether it was asked there."""
+        code, offset = self.places[0]
+        return code is place[0] and offset == place[1]
+
+    def takes(self, *, own: bool, promised: bool) -> None:
+        """An item was taken: by its task, by a use that it may have served for, or by another."""
+        if promised and self.due > 0:
+            self.due -= 1
+        elif own and not promised:
+            self.left["get"] -= 1
+        else:
+            self.left["get"] = 0
+
+
+class _Counts:
+    """What tasks have been told of the number of items in one queue, by the ``id()`` of the task.
+
+    It outlives their steps. Of a task that asks again at the same place only that is kept.
+    """
+
+    __slots__ = ("limit", "of_tasks", "queue")
+
+    def __init__(self, queue: weakref.ref[Any]) -> None:
+        self.queue = queue
+        self.of_tasks: dict[int, tuple[weakref.ref[Any], list[_Question]]] = {}
+        self.limit = _FEW
+
+    def of(self, task: Any) -> list[_Question]:
+        """What a task has been told, and can still count on."""
+        ref, questions = self.of_tasks.get(id(task), (None, []))
+        return questions if ref is not None and ref() is task else []
+
+    def told(self, task: Any, question: _Question) -> None:
+        """A task has been told."""
+        kept = [one for one in self.of(task) if not one.is_at(question.places[0])]
+        kept.append(question)
+        self.of_tasks[id(task)] = weakref.ref(task), kept[-_MAX_QUESTIONS:]
+        if len(self.of_tasks) > self.limit:
+            for key, (ref, _) in list(self.of_tasks.items()):
+                if ref() is None:
+                    self.of_tasks.pop(key, None)
+            self.limit = _FEW + 2 * len(self.of_tasks)
+
+    def takes(self, task: Any, *, promised: bool) -> None:
+        """An item was taken."""
+        for key, (ref, questions) in list(self.of_tasks.items()):
+            own = task is not None and ref() is task
+            for question in questions:
+                question.takes(own=own, promised=promised)
+            left = [one for one in questions if one.left["get"] > 0 or one.due > 0]
+            if not left:
+                self.of_tasks.pop(key, None)
+            elif len(left) < len(questions):
+                self.of_tasks[key] = ref, left
 
 
 class _Step:
@@ -112,11 +176,13 @@ class Steps:
 
     def __init__(self, table: dict[int, Any]) -> None:
         self.table = table
+        self.counts: dict[int, _Counts] = {}
         self._limit = _FEW
 
     def clear(self) -> None:
         """Begin anew."""
         self.table.clear()
+        self.counts.clear()
 
     def end_with(self, loop: Any) -> None:
         """A loop has ended, and with it the tasks that are still in a step of theirs."""
@@ -142,22 +208,53 @@ class Steps:
 
     def asks(self, task: Any, about: Any, left: dict[str, int], frame: FrameType) -> None:
         """A task is told that so many uses by these methods need not wait."""
-        questions = self._of(task).asked.setdefault(id(about), [])
-        if len(questions) >= _MAX_QUESTIONS:
-            del questions[0]
-        questions.append(_Question(weakref.ref(about), left, places(frame, _ASKED_DEPTH)))
+        self._ask(task, about, _Question(weakref.ref(about), left, places(frame, _ASKED_DEPTH)))
+
+    def counts_items(self, task: Any, queue: Any, left: dict[str, int], frame: FrameType) -> None:
+        """A task is told how many items a queue has: they stay, as long as nobody takes one."""
+        counts = self.counts.get(id(queue))
+        if counts is None or counts.queue() is not queue:
+            known, key = self.counts, id(queue)
+
+            def forget(ref: object) -> None:
+                known.pop(key, None)
+
+            counts = known[key] = _Counts(weakref.ref(queue, forget))
+        question = _Question(counts.queue, left, places(frame, _ASKED_DEPTH))
+        self._ask(task, queue, question)
+        if left["get"] > 0:
+            counts.told(task, question)
+
+    def takes_item(self, task: Any, queue: Any, *, promised: bool) -> None:
+        """An item was taken out of a queue: by ``get``, to whose call it was `promised`, or not."""
+        counts = self.counts.get(id(queue))
+        if counts is not None and counts.queue() is queue:
+            counts.takes(task, promised=promised)
+            if not counts.of_tasks:
+                self.counts.pop(id(queue), None)
 
     def answered(self, task: Any, about: Any, method: str, frame: FrameType) -> Asked | None:
         """What was asked about something that is used now, if anything; it serves for this use."""
         step = self.table.get(id(task))
-        if type(step) is not _Step or not step.asked or not step.is_of(task):
-            return None
+        questions: list[_Question] = []
+        if type(step) is _Step and step.asked and step.is_of(task):
+            questions += step.asked.get(id(about), ())
+        if method == "get" and id(about) in self.counts:
+            kept = self.counts[id(about)].of(task)
+            questions += [one for one in kept if not any(one is other for other in questions)]
         found = []
-        for question in step.asked.get(id(about), ()):
+        for question in questions:
             if question.about() is about and question.left.get(method, 0) > 0:
                 question.left[method] -= 1
+                question.due += method == "get"
                 found.append(question.places)
         return Asked(tuple(found), places(frame, _USED_DEPTH)) if found else None
+
+    def _ask(self, task: Any, about: Any, question: _Question) -> None:
+        questions = self._of(task).asked.setdefault(id(about), [])
+        if len(questions) >= _MAX_QUESTIONS:
+            del questions[0]
+        questions.append(question)
 
     def _of(self, task: Any) -> _Step:
         known = self.table.get(id(task))

@@ -25,12 +25,14 @@ threads (then a holder in one is met in the other, and counts in both), or one w
 lock (then the next to take it has to wait, and counts by that).
 
 A queue counts where it is read, or filled up to a limit, without having been asked in the same step
-of the same task. ``put`` on a queue without a limit never waits, nor do ``put_nowait`` and
-``release``, and ``join`` only where something is unfinished. A barrier and a condition count where
-they are waited for. An Event counts where it had to be waited for, or where its state was changed
-in that loop before: set once for good, or set again when it is set already, it is a plain flag. One
-that an earlier loop has set, and that is found set, is none if it is set or cleared after that by
-who has not asked (`pytest_loopsafe._probes.events`): this loop took the other's news for its own.
+of the same task. What a task has been told by ``qsize()`` lasts longer: so many items it may take
+one after the other, for as long as nobody else takes one. ``put`` on a queue without a limit never
+waits, nor do ``put_nowait`` and ``release``, and ``join`` only where something is unfinished. A
+barrier and a condition count where they are waited for. An Event counts where it had to be waited
+for, or where its state was changed in that loop before: set once for good, or set again when it is
+set already, it is a plain flag. One that an earlier loop has set, and that is found set, is none if
+it is set or cleared after that by who has not asked (`pytest_loopsafe._probes.events`): this loop
+took the other's news for its own.
 
 Whether code that asked first listened to the answer is judged at rest, from its bytecode
 (`pytest_loopsafe._words.answers`).
