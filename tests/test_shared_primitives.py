@@ -369,6 +369,155 @@ def test_a_holder_in_a_loop_that_runs_at_the_same_time_is_met_in_both() -> None:
     assert {finding.code for finding in report.findings} == {"LS107"}
 
 
+# -- under another lock ----------------------------------------------------------------------------
+
+
+async def under(guard: Any, lock: Any) -> None:
+    async with guard:
+        await across_a_sleep(lock)
+
+
+async def always_under_one(lock: Any, guard: Any) -> None:
+    await asyncio.gather(*(under(guard, lock) for _ in range(3)))
+
+
+async def one_after_the_other(lock: Any, guard: Any) -> None:
+    for _ in range(2):
+        await asyncio.create_task(under(guard, lock))
+
+
+async def always_under_two(lock: Any, guard: Any) -> None:
+    outermost = asyncio.Lock()
+
+    async def use(*, twice: bool) -> None:
+        async with outermost if twice else guard:
+            await (under(guard, lock) if twice else across_a_sleep(lock))
+
+    await asyncio.gather(*(use(twice=twice) for twice in (True, False, True)))
+
+
+async def long_before(lock: Any, guard: Any) -> None:
+    async def use() -> None:
+        async with guard:
+            await asyncio.sleep(0)
+            for _ in range(3):
+                await around_plain_statements(lock)
+                await across_a_sleep(lock)
+
+    await asyncio.gather(*(use() for _ in range(3)))
+
+
+async def under_one_that_was_waited_for_in_vain(lock: Any, guard: Any) -> None:
+    async def gives_up() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await under(guard, lock)
+
+    await asyncio.gather(under(guard, lock), gives_up(), under(guard, lock))
+
+
+async def once_without(lock: Any, guard: Any) -> None:
+    await always_under_one(lock, guard)
+    await around_plain_statements(lock)
+
+
+async def first_without(lock: Any, guard: Any) -> None:
+    await around_plain_statements(lock)
+    await always_under_one(lock, guard)
+
+
+async def each_under_its_own(lock: Any, guard: Any) -> None:
+    await under(guard, lock)
+    await under(asyncio.Lock(), lock)
+
+
+async def hand_over_hand(lock: Any, guard: Any) -> None:
+    async def use() -> None:
+        async with guard:
+            await lock.acquire()
+        await asyncio.sleep(0)
+        lock.release()
+
+    await use()
+    await asyncio.create_task(use())
+
+
+async def after_waiting_in_vain(lock: Any, guard: Any) -> None:
+    async def gives_up() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await guard.acquire()
+        await across_a_sleep(lock)
+
+    async with guard:
+        await asyncio.create_task(gives_up())
+    await under(guard, lock)
+
+
+async def guard_given_back_by_a_callback(lock: Any, guard: Any) -> None:
+    async def use() -> None:
+        await guard.acquire()
+        asyncio.get_running_loop().call_soon(guard.release)
+        await across_a_sleep(lock)
+
+    await use()
+    await asyncio.create_task(use())
+
+
+async def guard_never_given_back(lock: Any, guard: Any) -> None:
+    await guard.acquire()
+    await across_a_sleep(lock)
+
+
+async def under_what_nobody_else_can_come_to(lock: Any, guard: Any) -> None:
+    del guard
+    async with asyncio.Lock(), lock:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    ("body", "guard", "counts"),
+    [
+        (always_under_one, asyncio.Lock, False),
+        (always_under_one, lambda: asyncio.Semaphore(1), False),
+        (always_under_one, lambda: asyncio.BoundedSemaphore(1), False),
+        (always_under_two, asyncio.Lock, False),
+        (long_before, asyncio.Lock, False),
+        (under_one_that_was_waited_for_in_vain, asyncio.Lock, False),
+        (once_without, asyncio.Lock, True),
+        (first_without, asyncio.Lock, True),
+        (each_under_its_own, asyncio.Lock, True),
+        (one_after_the_other, asyncio.Lock, False),
+        (one_after_the_other, lambda: asyncio.Semaphore(2), True),
+        (hand_over_hand, asyncio.Lock, True),
+        (after_waiting_in_vain, asyncio.Lock, True),
+        (guard_given_back_by_a_callback, asyncio.Lock, True),
+        (guard_never_given_back, asyncio.Lock, True),
+        (under_what_nobody_else_can_come_to, asyncio.Lock, True),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_what_is_always_taken_under_one_lock_is_never_waited_for(
+    body: Callable[[Any, Any], Any], guard: Callable[[], Any], factory: Factory, *, counts: bool
+) -> None:
+    if factory is python_tasks and sys.version_info >= (3, 14) and "in_vain" in body.__name__:
+        pytest.skip("asyncio.timeout() knows no such tasks")
+
+    async def one_pass(lock: Any) -> None:
+        await body(lock, guard())
+
+    assert codes(one_pass, asyncio.Lock, loop_factory=factory) == ({"LS107"} if counts else set())
+
+
+def test_what_was_bound_elsewhere_and_is_guarded_here_is_never_refused() -> None:
+    async def guarded(lock: Any) -> None:
+        await always_under_one(lock, asyncio.Lock())
+
+    assert in_loops(contended, guarded) == set()
+    assert in_loops(contended, guarded, across_a_sleep) == {"LS102"}
+
+
 # -- asked first -----------------------------------------------------------------------------------
 
 OTHER = asyncio.Lock()

@@ -17,7 +17,8 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._cpython import primitives as private
-from pytest_loopsafe._probes.instrumentation import Patches
+from pytest_loopsafe._probes.instrumentation import Emit, Patches
+from pytest_loopsafe._probes.locksets import Claim, Lockset, Locksets
 from pytest_loopsafe._probes.steps import Steps
 from pytest_loopsafe._probes.uses import (
     Build,
@@ -44,14 +45,29 @@ class Gate(Record):
         free: how many there were before.
         held: what was to be shown has been seen: it was held while another task ran.
         quiet: it was taken here often enough to be known, and never held so.
+        claims: of the tasks that have asked for it, and not given it back; by their ``id()``.
+        relied: those of them under which another was taken.
+        most_claims: beyond so many it is looked who of them is gone.
+        lockset: the locks under which it was taken here each time.
+        is_bare: there are none.
+        is_semaphore: it is no lock.
+        is_multiple: several tasks can hold it at the same time.
     """
 
-    __slots__ = ("face", "free", "held", "holder", "permits", "quiet", "table", "taken")
+    __slots__ = (
+        *("face", "free", "held", "holder", "permits", "quiet", "table", "taken"),
+        *("claims", "relied", "most_claims", "lockset", "is_bare", "is_semaphore", "is_multiple"),
+    )
 
     def __init__(self, primitive: weakref.ref[Any], table: Gates) -> None:
+        self.claims: dict[int, Claim] = {}
+        self.relied: dict[int, Claim] = {}
+        self.most_claims = 256
         super().__init__(primitive)
         self.face: Any = nowhere
         self.table = table
+        self.is_semaphore = issubclass(type(primitive()), asyncio.Semaphore)
+        self.is_multiple = False
 
     def begin(self, loop: Any) -> None:
         """It is used in another loop than before."""
@@ -59,7 +75,8 @@ class Gate(Record):
         self.holder: Any = None
         self.permits = self.free = 0
         self.taken: Place | None = None
-        self.held = self.quiet = False
+        self.held = self.quiet = self.is_bare = False
+        self.lockset = Lockset()
 
     def is_of(self, task: Any) -> bool:
         """Whether it is the only thing to be known of a task's step: that it is held."""
@@ -85,15 +102,28 @@ class Gate(Record):
         if primitive is None or private.free_permits(primitive) >= self.free:
             return  # it was called, and not awaited yet; or given back where nobody could see it
         self.held, self.quiet = True, False
+        if task is not None:
+            self.table.locksets.keeps(self, task)
         if self.asked or self.plainly:
             del primitive  # it would be counted
             alone = task is not None and is_all_of(task, self.primitive, self.face)
+            if task is not None:
+                self.lockset.share(lambda one: is_all_of(task, one.primitive, one.face))
             primitive = self.primitive()
             self.table.tell(self, primitive, holder=task, taken=self.taken, alone=alone)
 
 
 class Gates(Uses):
     """Locks and semaphores, and conditions by the lock under them."""
+
+    def __init__(self, emit: Emit, steps: Steps) -> None:
+        super().__init__(emit, steps)
+        self.locksets = Locksets(steps)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        super().clear()
+        self.locksets.clear()
 
     def _record(self, primitive: weakref.ref[Any]) -> Any:
         return Gate(primitive, self)
@@ -106,15 +136,23 @@ class Gates(Uses):
             self._met(gate)
         if gate.loop() is not loop:
             # A holder in a loop that runs at the same time is as good as one in this.
-            alongside = gate.held and _cpython.loop_thread(gate.loop()) is not None
+            alongside = _cpython.loop_thread(gate.loop()) is not None
+            is_held = gate.held and alongside
+            self.locksets.forget_all(gate)
+            before = gate.lockset
             gate.begin(weakref.ref(loop))
-            gate.held = alongside
+            gate.held = is_held
+            if alongside:  # no guard of one loop keeps the other's tasks away
+                before.empty()
+                gate.lockset.empty()
         if face is not None:
             gate.face = weakref.ref(face)
         if not gate.used:
             gate.used = True
             self.emit(PrimitiveUsed(gate.face() or primitive, "acquire", loop))
+        self.locksets.takes(gate, primitive, task)
         if private.would_wait(primitive, "acquire"):
+            gate.lockset.empty()
             self.tell(gate, primitive, waits=True)
             return
         asked = self.steps.answered(task, primitive, "acquire", user)
@@ -139,6 +177,9 @@ class Gates(Uses):
         """It is given back: within the step, if it was taken in it."""
         loop = _cpython.get_running_loop()
         task = _cpython.task_in(loop) if loop is not None else None
+        self.locksets.gives(gate, task)
+        if gate.holder is None:
+            return
         if task is None or gate.holder() is not task:
             self._met(gate)
         elif gate.permits > 1:
@@ -170,7 +211,8 @@ class Gates(Uses):
         loop = gate.loop()
         if loop is not None:
             face = gate.face() or primitive
-            self.emit(CouldWait(face, loop, waits, holder, taken, asked, alone))
+            under = gate.lockset if gate.lockset.guards else None
+            self.emit(CouldWait(face, loop, waits, holder, taken, asked, alone, under))
 
 
 def is_all_of(task: Any, lock: Any, face: Any) -> bool:
@@ -221,14 +263,17 @@ def _acquire(gates: Gates) -> Build:
         running, known = _cpython.get_running_loop, gates.records.get
         steps, task_of, ref = gates.steps.table, _cpython.task_in, weakref.ref
         lock_state, idle = private.lock_state, private.UNCONTENDED
+        takes = gates.locksets.takes
 
         def acquire(self: Any) -> Any:
             gate, loop = known(id(self)), running()
             if gate is None or gate.loop() is not loop:
                 pass
             elif gate.settled:
+                if not gate.is_multiple:
+                    takes(gate, self, task_of(loop))
                 return original(self)
-            elif gate.quiet and gate.holder is None and lock_state(self) == idle:
+            elif gate.quiet and gate.is_bare and gate.holder is None and lock_state(self) == idle:
                 # A pool takes its lock for each command, around plain statements: this has to be
                 # quick. All else is as in `Gates.acquire`.
                 task = task_of(loop)
@@ -265,11 +310,14 @@ def _release(gates: Gates) -> Build:
 
         def release(self: Any) -> Any:
             gate = known(id(self))
-            if gate is None or gate.holder is None:
+            if gate is None or (gate.holder is None and not gate.claims):
+                return original(self)
+            if gate.holder is None:
+                gates.release(gate)
                 return original(self)
             loop, task = running(), gate.holder()
             here = loop is not None and task is not None and task_of(loop) is task
-            if here and gate.quiet and step_of(id(task)) is gate:
+            if here and gate.quiet and not gate.claims and step_of(id(task)) is gate:
                 gate.holder = None
                 del steps[id(task)]
             else:
@@ -314,7 +362,7 @@ def _leave(gates: Gates) -> Build:
         def __aexit__(self: Any, *args: Any) -> Any:  # noqa: N807
             lock = private.lock_of(self)
             gate = gates.records.get(id(lock)) if lock is not None else None
-            if gate is not None and gate.holder is not None:
+            if gate is not None and (gate.holder is not None or gate.claims):
                 gates.release(gate)
             return original(self, *args)
 

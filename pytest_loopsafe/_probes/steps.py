@@ -206,6 +206,13 @@ class Steps:
             if not step.held and not step.asked:
                 self.table.pop(id(task), None)
 
+    def held_by(self, task: Any) -> list[Any]:
+        """What a task has taken in its step, and still has."""
+        step = self.table.get(id(task))
+        if step is None or not step.is_of(task):
+            return []
+        return list(step.held) if type(step) is _Step else [step]
+
     def asks(self, task: Any, about: Any, left: dict[str, int], frame: FrameType) -> None:
         """A task is told that so many uses by these methods need not wait."""
         self._ask(task, about, _Question(weakref.ref(about), left, places(frame, _ASKED_DEPTH)))

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Sighting
+from pytest_loopsafe._probes.locksets import Lockset
 from pytest_loopsafe._probes.steps import Asked, Steps
 from pytest_loopsafe._words.answers import Place
 from pytest_loopsafe._words.weak import nowhere
@@ -45,6 +46,8 @@ class CouldWait(Sighting):
         asked: not empty, if each use so far had asked first. Whether the code listened to what it
             was told is to be judged at rest.
         alone: whether nobody but the functions of the holder refers to it.
+        under: the locks under which it was taken each time so far, if there are any. Whether one
+            of them keeps others away is to be judged at rest.
     """
 
     primitive: Any
@@ -54,6 +57,7 @@ class CouldWait(Sighting):
     taken: Place | None = None
     asked: tuple[Asked, ...] = ()
     alone: bool = False
+    under: Lockset | None = None
 
 
 _MAX_PLACES = 50

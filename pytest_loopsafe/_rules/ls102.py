@@ -69,6 +69,7 @@ class ForeignPrimitives(Detector):
                 and home is not sighting.loop
                 and not sighting.waits
                 and not sighting.asked
+                and sighting.under is None
             ):
                 yield self._found(
                     sighting.primitive,

@@ -24,6 +24,9 @@ is never waited for in the others: nothing is wrong, unless the loops run at the
 threads (then a holder in one is met in the other, and counts in both), or one went away with the
 lock (then the next to take it has to wait, and counts by that).
 
+A lock that each task takes under one and the same other lock counts nowhere: whoever would have to
+wait for it waits for the outer one (`pytest_loopsafe._probes.locksets`).
+
 A queue counts where it is read, or filled up to a limit, without having been asked in the same step
 of the same task. What a task has been told by ``qsize()`` lasts longer: so many items it may take
 one after the other, for as long as nobody else takes one. ``put`` on a queue without a limit never
@@ -35,7 +38,7 @@ it is set or cleared after that by who has not asked (`pytest_loopsafe._probes.e
 took the other's news for its own.
 
 Whether code that asked first listened to the answer is judged at rest, from its bytecode
-(`pytest_loopsafe._words.answers`).
+(`pytest_loopsafe._words.answers`); so is whether a lock was held all the time where it guards one.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.events import AnnouncedAnew, EventChanged, FoundSet
 from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._probes.locksets import Lockset
 from pytest_loopsafe._probes.primitives import UseProbe
 from pytest_loopsafe._probes.scheduling import SchedulingProbe
 from pytest_loopsafe._probes.steps import Asked
@@ -77,6 +81,11 @@ class _Use:
     loop: LoopInfo
     frames: tuple[Frame, ...]
     asked: tuple[Asked, ...] = ()
+    under: Lockset | None = None
+
+    def is_guarded(self) -> bool:
+        """Whether a lock keeps all others away. To be asked at rest."""
+        return self.under is not None and self.under.is_guarded()
 
 
 @dataclass(frozen=True)
@@ -93,13 +102,19 @@ class _Uses:
     """The uses of one primitive: the first that counts, the loop of the latest that does.
 
     `asked` are those to be judged, by their places: the first in two loops; `listened` the places
-    that were found to need no more judging.
+    that were found to need no more judging. `guarded` are those under another lock, one a loop:
+    they are judged again as long as their loops may run.
     """
 
     first: _Use | None = None
     latest: int = 0
     asked: dict[object, list[_Use]] = field(default_factory=dict)
+    guarded: list[_Use] = field(default_factory=list)
     listened: dict[object, tuple[Asked, ...]] = field(default_factory=dict)
+
+
+_MOST_GUARDED = 100
+"""In so many loops a use under another lock is followed, of one primitive: the latest ones."""
 
 
 class SharedPrimitives(Detector):
@@ -133,12 +148,14 @@ class SharedPrimitives(Detector):
             asked, self._asked = self._asked, []
             for ref, uses in asked:
                 yield from self._judge(ref(), uses)
+                if uses.guarded and ref() is not None:
+                    self._asked.append((ref, uses))
 
     def _used(self, sighting: CouldWait) -> Iterator[Observation]:
         uses, loop = self._uses.of(sighting.primitive), self.loops.of(sighting.loop)
         if loop.number == uses.latest or not _cpython.may_bind(sighting.primitive):
             return
-        if sighting.asked:
+        if sighting.asked or sighting.under is not None:
             self._note(sighting, uses, loop)
         else:
             home = _cpython.bound_loop(sighting.primitive)
@@ -148,13 +165,18 @@ class SharedPrimitives(Detector):
             yield from self._count(sighting.primitive, uses, use, users_of_use(sighting))
 
     def _note(self, sighting: CouldWait, uses: _Uses, loop: LoopInfo) -> None:
+        if not uses.asked and not uses.guarded:
+            self._asked.append((weakref.ref(sighting.primitive), uses))
+        if not sighting.asked:
+            if all(use.loop != loop for use in uses.guarded[-_MOST_GUARDED:]):
+                uses.guarded.append(_Use(loop, frames_of(sighting), under=sighting.under))
+                del uses.guarded[:-_MOST_GUARDED]
+            return
         key = tuple(asked.key for asked in sighting.asked)
         known = uses.asked.get(key, ())
         if key in uses.listened or len(known) > 1 or any(use.loop == loop for use in known):
             return
-        if not uses.asked:
-            self._asked.append((weakref.ref(sighting.primitive), uses))
-        use = _Use(loop, frames_of(sighting), sighting.asked)
+        use = _Use(loop, frames_of(sighting), sighting.asked, sighting.under)
         uses.asked.setdefault(key, []).append(use)
 
     def _judge(self, primitive: Any, uses: _Uses) -> Iterator[Observation]:
@@ -164,7 +186,16 @@ class SharedPrimitives(Detector):
                 uses.listened[key] = found[0].asked
             elif primitive is not None:
                 for use in found:
-                    yield from self._count(primitive, uses, use, ())
+                    if use.is_guarded():
+                        uses.guarded.append(use)
+                    else:
+                        yield from self._count(primitive, uses, use, ())
+        judged, uses.guarded = uses.guarded, []
+        for use in judged:
+            if use.is_guarded():
+                uses.guarded.append(use)
+            elif primitive is not None:
+                yield from self._count(primitive, uses, use, ())
 
     def _count(
         self, primitive: Any, uses: _Uses, use: _Use, users: tuple[Any, ...] | None
