@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import threading
+import unittest
 from collections.abc import Callable, Iterator
 from contextlib import suppress as ignoring
 from pathlib import Path
@@ -590,3 +591,145 @@ def test_what_is_taken_back_is_taken_out_of_the_spool(tmp_path: Path) -> None:
     (finding,) = reader.findings("r")
     assert finding.site is not None
     assert finding.site.function == "by_a_net"
+
+
+# -- refused, as a test expects --------------------------------------------------------------------
+
+
+async def held_by_two(lock: asyncio.Lock) -> None:
+    async def hold() -> None:
+        async with lock:
+            await asyncio.sleep(0)
+
+    await asyncio.gather(hold(), hold())
+
+
+def use_a_foreign_lock() -> None:
+    lock = asyncio.Lock()
+    asyncio.run(held_by_two(lock))
+    asyncio.run(held_by_two(lock))
+
+
+def await_a_foreign_future() -> None:
+    async def wait(future: Any) -> None:
+        await future
+
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.run(wait(loop.create_future()))
+    finally:
+        loop.close()
+
+
+Refused = Callable[[], None]
+CASE = unittest.TestCase()
+
+
+class Refusal(RuntimeError):
+    """A library's own kind."""
+
+
+def raised_for_it(refused: Refused) -> None:
+    try:
+        refused()
+    except RuntimeError as error:
+        raise Refusal from error
+
+
+def raised_beside_it(refused: Refused) -> None:
+    try:
+        refused()
+    except RuntimeError:
+        raise Refusal from None
+
+
+def expects_it(refused: Refused) -> None:
+    with pytest.raises(RuntimeError, match="different"):
+        refused()
+
+
+def expects_either(refused: Refused) -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        refused()
+
+
+def expects_it_in_a_case(refused: Refused) -> None:
+    with CASE.assertRaisesRegex(RuntimeError, "different"):
+        refused()
+
+
+def expects_what_it_causes(refused: Refused) -> None:
+    with CASE.assertRaises(Refusal):
+        raised_for_it(refused)
+
+
+def expects_whatever_fails(refused: Refused) -> None:
+    with pytest.raises(Exception, match="different"):
+        refused()
+
+
+def expects_it_or_whatever_fails(refused: Refused) -> None:
+    with CASE.assertRaises((RuntimeError, Exception)):
+        refused()
+
+
+def expects_another(refused: Refused) -> None:
+    with CASE.assertRaises(Refusal):
+        raised_beside_it(refused)
+
+
+def expects_one_that_comes_later(refused: Refused) -> None:
+    with ignoring(RuntimeError):
+        refused()
+    with pytest.raises(RuntimeError, match="another"):
+        raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(
+    ("refused", "code"), [(use_a_foreign_lock, "LS102"), (await_a_foreign_future, "LS101")]
+)
+@pytest.mark.parametrize(
+    ("expects", "is_safe"),
+    [
+        (expects_it, True),
+        (expects_either, True),
+        (expects_it_in_a_case, True),
+        (expects_what_it_causes, True),
+        (expects_whatever_fails, False),
+        (expects_it_or_whatever_fails, False),
+        (expects_another, False),
+        (expects_one_that_comes_later, False),
+    ],
+)
+def test_a_refusal_that_a_test_expects_by_its_kind_is_in_order(
+    refused: Refused, code: str, expects: Callable[[Refused], None], *, is_safe: bool
+) -> None:
+    with pytest_loopsafe.watch() as report:
+        expects(refused)
+    assert {finding.code for finding in report.findings} == (set() if is_safe else {code})
+
+
+def test_so_it_is_in_an_audit(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        async def hold(lock):
+            async with lock:
+                await asyncio.sleep(0)
+
+        async def both(lock):
+            await asyncio.gather(hold(lock), hold(lock))
+
+        @pytest.mark.parametrize("kind", [RuntimeError, Exception])
+        def test_it(kind):
+            lock = asyncio.Lock()
+            asyncio.run(both(lock))
+            with pytest.raises(kind, match="different event loop"):
+                asyncio.run(both(lock))
+        """
+    )
+    result = pytester.runpytest("--loopsafe", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["LOOP UNSAFE*::test_it?Exception? - LS102*"])

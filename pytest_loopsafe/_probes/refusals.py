@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._words.stacks import is_own, local_variables
+from pytest_loopsafe._words.texts import bases_of
 
 Coroutine: TypeAlias = "CoroutineType[Any, Any, Any]"
 
@@ -74,9 +75,14 @@ class RunRefused(Sighting):
 
 @dataclass(frozen=True)
 class Expected(Sighting):
-    """A test has said that it expects an error, and here it is: ``pytest.raises`` and the like."""
+    """A test has said that it expects an error, and here it is: ``pytest.raises`` and the like.
+
+    It is `named` where the test expects nothing but errors such as asyncio refuses with, or kinds
+    of these, and not whatever may go wrong.
+    """
 
     error: BaseException
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ class RefusalProbe:
                 __tracebackhide__ = True
                 expected = original(self, kind, error, trace)
                 if expected is True and error is not None:
-                    emit(Expected(error))
+                    emit(Expected(error, _names_refusals(self)))
                 return expected
 
             return __exit__
@@ -209,6 +215,26 @@ class RefusalProbe:
             patches.when_imported(
                 module, name, lambda kind: patches.replace(kind, "__exit__", build_expecting)
             )
+
+
+def _names_refusals(expecting: Any) -> bool:
+    """Whether a context manager of a test's lets only errors pass such as a refusal is."""
+    own = vars(expecting)
+    kinds = next((own[name] for name in _KINDS if name in own), ())
+    return _are_refusals(kinds if type(kinds) is tuple else (kinds,))
+
+
+def _are_refusals(kinds: tuple[Any, ...]) -> bool:
+    return bool(kinds) and all(
+        any(base in _REFUSALS for base in bases_of(kind))
+        if issubclass(type(kind), type)
+        else _names_refusals(kind)  # within a group
+        for kind in kinds
+    )
+
+
+_KINDS = ("expected_exceptions", "expected_exception", "expected")
+_REFUSALS = (RuntimeError, ValueError)
 
 
 def _unbegun(given: Any) -> Iterator[Coroutine]:

@@ -101,4 +101,5 @@ class CrossLoopAwait(Detector):
             sighting.way,
             about=(sighting.future,) if inner is None else (inner, sighting.future),
             users=users_of(sighting.task.get_coro()) if sighting.task is not None else None,
+            expectable=True,
         )

@@ -111,4 +111,5 @@ class ForeignPrimitives(Detector):
             way,
             about=(primitive,),
             users=users,
+            expectable=True,
         )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from pytest_loopsafe._graph.view import Graph
+from pytest_loopsafe._watch.finding_records import Record, SeenError
 from pytest_loopsafe._words.errors import ErrorKey, KnownErrors
 from pytest_loopsafe._words.findings import (
-    MOST_LOOPS,
     Clue,
     Finding,
     LoggedErrors,
@@ -22,83 +20,8 @@ from pytest_loopsafe._words.rules import Ignore, Severity
 from pytest_loopsafe._words.texts import plain_text
 from pytest_loopsafe._words.ways import Fate, Way
 
-_TEXT_THAT_TELLS = 15
-"""So long an error's text must be to be recognised within a line of the log."""
-
 _LINES_KEPT = 3
 _TEXTS_COMPARED = 100
-
-
-class _Error(NamedTuple):
-    key: ErrorKey
-    way: Way | None
-    text: str
-    excuse: Callable[[Fate], bool] | None
-    pass_number: int
-    loop: int | None
-    at_rest: Callable[[], bool] | None = None
-
-    def may_be_one(self, left: set[ErrorKey]) -> bool:
-        """Whether it may be a hazard, as far as that is known without what became of the error."""
-        return self.at_rest is None or self.key in left or self.at_rest()
-
-    def is_told_by(self, line: LogLine) -> bool:
-        """Whether a line has all of the error's text in it."""
-        return len(self.text) >= _TEXT_THAT_TELLS and (
-            self.text in line.message or (line.error is not None and self.text in line.error)
-        )
-
-
-class _Record:
-    __slots__ = (
-        "clue",
-        "count",
-        "finding",
-        "ignored",
-        "loops",
-        "number",
-        "owned",
-        "passes",
-        "pending",
-        "raised",
-        "settled",
-    )
-
-    def __init__(self, number: int, finding: Finding, clue: Clue | None) -> None:
-        self.number = number
-        self.finding = finding
-        self.clue = clue
-        self.owned = False
-        self.count = 0
-        self.ignored = False
-        self.raised = False
-        self.passes: Counter[int] = Counter()
-        self.loops: Counter[int] = Counter()
-        self.pending: list[_Error] = []
-        self.settled: list[_Error] = []
-
-    @property
-    def undecided(self) -> int:
-        """How many of the sightings may be taken back."""
-        return sum(one.excuse is not None and one.at_rest is None for one in self.pending)
-
-    def told_as(self, other: Finding) -> Finding:
-        """The finding as another sighting of the same hazard tells it."""
-        return replace(
-            self.finding,
-            message=other.message,
-            loop=other.loop,
-            home_loop=other.home_loop,
-            home_state=other.home_state,
-            stacks=other.stacks,
-        )
-
-    def see(self, pass_number: int, loop: int | None, times: int) -> None:
-        """Count a sighting; with -1 times, one that was none after all."""
-        self.count += times
-        self.passes[pass_number] += times
-        if loop is not None and (loop in self.loops or len(self.loops) < MOST_LOOPS):
-            self.loops[loop] += times
 
 
 class FindingLog:
@@ -135,7 +58,7 @@ class FindingLog:
         self._taken_back = taken_back
         self._errors = errors or KnownErrors()
         self._lock = lock if lock is not None else threading.RLock()
-        self._records: dict[object, _Record] = {}
+        self._records: dict[object, Record] = {}
         self._closed = False
 
     def add(
@@ -168,7 +91,7 @@ class FindingLog:
                 severity = Severity.ERROR if self._strict else severity
                 whose = clue(observation) if finding.owner is None else None
                 finding = replace(finding, severity=severity)
-                record = _Record(len(self._records) + 1, finding, whose)
+                record = Record(len(self._records) + 1, finding, whose)
                 record.ignored = self._is_ignored(finding)
                 self._records[key] = record
             elif told:
@@ -183,7 +106,7 @@ class FindingLog:
                 error = observation.error
                 key_of_it, text = self._errors.note(error), plain_text(error) or ""
                 record.pending.append(
-                    _Error(
+                    SeenError(
                         key_of_it,
                         observation.way,
                         text,
@@ -191,8 +114,11 @@ class FindingLog:
                         pass_number,
                         loop,
                         observation.at_rest,
+                        observation.expectable,
                     )
                 )
+            elif observation.expectable:
+                record.unsaid[pass_number, loop] += 1
         if record.count == 1 and not record.ignored and observation.at_rest is None:
             self._found(record.number, self._finding(record))
 
@@ -257,7 +183,7 @@ class FindingLog:
 
     def _settle(
         self,
-        record: _Record,
+        record: Record,
         left: set[ErrorKey],
         fate: Callable[[ErrorKey, Way | None], Fate],
         *,
@@ -282,10 +208,24 @@ class FindingLog:
                 self._swallow(record, became)
         return bool(record.pending)
 
+    def expect(self, keys: frozenset[ErrorKey]) -> None:
+        """A test expects these errors: what was found for them is taken back.
+
+        And where asyncio has said nothing, just before, of what it then refused at the same place.
+        """
+        with self._lock:
+            for record in tuple(self._records.values()):
+                met = [one for one in record.pending if one.expectable and one.key in keys]
+                for error in met:
+                    record.pending.remove(error)
+                    self._take_back(record, error)
+                    for _ in range(record.unsaid.pop((error.pass_number, error.loop), 0)):
+                        self._take_back(record, error)
+
     def _judge(
         self,
-        record: _Record,
-        error: _Error,
+        record: Record,
+        error: SeenError,
         left: set[ErrorKey],
         fate: Callable[[ErrorKey, Way | None], Fate],
         *,
@@ -304,12 +244,12 @@ class FindingLog:
         if record.count == 1 and not record.ignored:
             self._found(record.number, self._finding(record))
 
-    def _take_back(self, record: _Record, error: _Error) -> None:
+    def _take_back(self, record: Record, error: SeenError) -> None:
         record.see(error.pass_number, error.loop, -1)
         if record.count == 0 and not record.ignored:
             self._taken_back(record.number)
 
-    def _swallow(self, record: _Record, became: Fate) -> None:
+    def _swallow(self, record: Record, became: Fate) -> None:
         finding, keeper = record.finding, became.keeper
         if not finding.swallowed or (became.witnessed and finding.swallowed_at is None):
             record.finding = replace(
@@ -360,7 +300,7 @@ class FindingLog:
             }
 
     @staticmethod
-    def _finding(record: _Record) -> Finding:
+    def _finding(record: Record) -> Finding:
         return replace(
             record.finding,
             count=record.count,

@@ -25,6 +25,7 @@ from pytest_loopsafe._probes.instrumentation import PROCESS, Patches, Probe, Sig
 from pytest_loopsafe._probes.lives import LifeProbe, LoopClosed, LoopRan
 from pytest_loopsafe._probes.logs import LogBook, LogProbe
 from pytest_loopsafe._probes.records import Logged
+from pytest_loopsafe._probes.refusals import Expected
 from pytest_loopsafe._probes.swallowing import Witness, read_fate
 from pytest_loopsafe._probes.tasks import TaskStarted
 from pytest_loopsafe._report.report import Contents, LoopReport
@@ -336,6 +337,8 @@ class Watch:
             self.loops.ran(sighting.loop, sighting.code)
         elif isinstance(sighting, LoopClosed):
             self.loops.closed(sighting.loop)
+        elif isinstance(sighting, Expected) and sighting.named:
+            self._log.expect(self._errors.behind(sighting.error, beside=False))
         self.ledger.take(sighting)
         kind = type(sighting)
         if kind not in self._judges:

@@ -228,6 +228,7 @@ class Observation:
         severity: where it is another than the rule's own.
         at_rest: tells whether it may be a hazard at all, where only that is known when all rests.
             It is told no sooner, and its excuse is asked also where the error left the pass.
+        expectable: a test that says that it expects this very error tests a refusal: no hazard.
     """
 
     finding: Finding
@@ -239,6 +240,7 @@ class Observation:
     identity: object = None
     severity: Severity | None = None
     at_rest: Callable[[], bool] | None = None
+    expectable: bool = False
 
     @property
     def is_refusal(self) -> bool:

@@ -40,6 +40,12 @@ def full_type_name(thing: object) -> str:
 _UNNAMED = ("builtins", "__main__")
 
 
+def bases_of(kind: type) -> tuple[type, ...]:
+    """A class and all that it is made of, whatever a metaclass says."""
+    found: tuple[type, ...] = _MRO.__get__(kind)
+    return found
+
+
 def arguments(error: BaseException) -> tuple[Any, ...]:
     """What an exception was made with: the very tuple, past any property of its class."""
     found: tuple[Any, ...] = _ARGUMENTS.__get__(error)
