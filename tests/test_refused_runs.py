@@ -45,6 +45,17 @@ async def save(value: Any = 1) -> Any:
     return value
 
 
+def saving(value: Any) -> Any:
+    return value
+
+
+def keep_for(later: list[Any], value: Any) -> None:
+    try:
+        asyncio.run(save(value))
+    except RuntimeError:
+        later.append(value)
+
+
 def in_thread(main: Coroutine[Any, Any, Any]) -> Any:
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, main).result()
@@ -255,6 +266,54 @@ async def then_run_by_others() -> None:
     await asyncio.create_task(save(2))
 
 
+async def refused_twice_and_run_once() -> None:
+    later: list[Any] = []
+    for _ in range(2):
+        keep_for(later, 1)
+    await asyncio.gather(save(later.pop()))
+
+
+def told_the_user(value: Any = 1) -> None:
+    try:
+        asyncio.run(save(value))
+    except RuntimeError:
+        print("not saved:", value)
+
+
+def reported(value: Any = 1) -> None:
+    def report(value: Any, error: BaseException) -> None:
+        logging.getLogger("app").warning("%s was not saved: %s", value, error)
+
+    try:
+        asyncio.run(save(value))
+    except RuntimeError as error:
+        report(value, error)
+
+
+def counted(value: Any = 1) -> None:
+    try:
+        asyncio.run(save(value))
+    except RuntimeError:
+        pass
+    saved.append(saving(value))
+
+
+def saved_beside_a_net(value: Any = 1) -> None:
+    try:
+        asyncio.run(save(value))
+    except Exception:
+        saving(value)
+
+
+async def then_run_for_another() -> None:
+    caught_by_a_net()
+    await save(2)
+
+
+SEES = sys.version_info >= (3, 12)
+"""Whether it is seen that a function begins."""
+
+
 LOST: tuple[Callable[[], Any], ...] = (
     caught_by_a_net,
     caught_by_name,
@@ -279,6 +338,12 @@ LOST: tuple[Callable[[], Any], ...] = (
     raised_as_another,
     mentioned_in_the_log,
     then_run_by_others,
+    refused_twice_and_run_once,
+    told_the_user,
+    reported,
+    counted,
+    saved_beside_a_net,
+    *((then_run_for_another,) if SEES else ()),
 )
 
 # -- prepared ------------------------------------------------------------------------------------
@@ -544,6 +609,105 @@ def cleaned_up_by_a_finalizer() -> None:
     Client()
 
 
+async def retried_by_the_caller() -> None:
+    later: list[Any] = []
+    keep_for(later, 1)
+    while later:
+        await save(later.pop())
+
+
+async def retried_for_each() -> None:
+    later: list[Any] = []
+    for value in ("a", "b", ["c"], {"d": (1,)}, Sink()):
+        keep_for(later, value)
+    while later:
+        await save(later.pop())
+
+
+async def awaited_anew_by_the_caller() -> None:
+    if caught_by_name() is None:
+        await save()
+
+
+async def as_a_part_of_more() -> None:
+    if caught_by_name() is None:
+        await asyncio.gather(save())
+
+
+class Job:
+    ran = 0
+    needs_await = False
+
+    async def run(self) -> None:
+        self.ran += 1
+
+    def start(self) -> None:
+        try:
+            asyncio.run(self.run())
+        except RuntimeError:
+            self.needs_await = True
+
+
+async def awaited_by_who_asks_the_object() -> None:
+    job = Job()
+    job.start()
+    if job.needs_await:
+        await job.run()
+    assert job.ran == 1
+
+
+async def in_a_task_that_a_callback_makes() -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    def later(value: Any) -> None:
+        tasks.append(asyncio.get_running_loop().create_task(save(value)))
+
+    try:
+        asyncio.run(save(3))
+    except RuntimeError:
+        asyncio.get_running_loop().call_soon(later, 3)
+    await asyncio.sleep(0)
+    await tasks.pop()
+
+
+async def all_of(values: Any) -> None:
+    for value in values:
+        await save(value)
+
+
+def each_instead_of_all() -> Any:
+    values = [1, 2]
+    try:
+        return asyncio.run(all_of(values))
+    except RuntimeError:
+        return asyncio.gather(*[asyncio.ensure_future(save(one)) for one in values])
+
+
+def by_a_sync_function(value: Any = 1) -> None:
+    try:
+        asyncio.run(save(value))
+    except RuntimeError:
+        saving(value)
+
+
+class Sink:
+    def put(self, value: Any) -> None:
+        try:
+            asyncio.run(self._put(value))
+        except RuntimeError:
+            self._put_now(value)
+
+    async def _put(self, value: Any) -> None:
+        await save(value)
+
+    def _put_now(self, value: Any) -> None:
+        saved.append(value)
+
+
+def by_a_sync_method() -> None:
+    Sink().put(1)
+
+
 def its_own_error() -> None:
     async def fails() -> None:
         raise RuntimeError("of its own")
@@ -581,6 +745,15 @@ PREPARED: tuple[Callable[[], Any], ...] = (
     expected_as_another,
     expected_by_a_test_case,
     cleaned_up_by_a_finalizer,
+    retried_by_the_caller,
+    retried_for_each,
+    awaited_anew_by_the_caller,
+    as_a_part_of_more,
+    awaited_by_who_asks_the_object,
+    in_a_task_that_a_callback_makes,
+    each_instead_of_all,
+    by_a_sync_function,
+    by_a_sync_method,
     its_own_error,
 )
 

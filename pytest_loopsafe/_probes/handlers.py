@@ -10,9 +10,10 @@ Only when all rests: reading a function takes as long as some hundred of its ins
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from inspect import CO_COROUTINE
 from types import CodeType
@@ -21,7 +22,7 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode import Body, Reader, callee
 from pytest_loopsafe._probes.names import NO, UNKNOWN, Names, match
-from pytest_loopsafe._words.stacks import Frame, handler_frame
+from pytest_loopsafe._words.stacks import Frame, handler_frame, is_method
 from pytest_loopsafe._words.ways import Exit, LetGo, Point, Way
 
 
@@ -98,17 +99,61 @@ def does_otherwise(point: Point) -> bool:
 
     ``except RuntimeError: callback(item)`` after ``loop.call_soon_threadsafe(callback, item)``.
     """
-    reading = _Reading(point, BaseException)
-    target = reading.target
-    if target is None:
-        return False
     body = Body.of(point.code)
     calls = _Calls(body)
     calls.read()
     _, given = calls.made.get(body.at(point.offset), ((), []))
     goals = [index for index, (called, _) in calls.made.items() if called and called in given]
+    return _comes_to(point, goals)
+
+
+def hands_on(point: Point) -> bool:
+    """Whether the handler gives a function of the code's own what the call that failed was about.
+
+    ``except RuntimeError: save_now(row)`` after ``asyncio.run(save(row))``. A function is what goes
+    by a name that is no builtin's, or is an attribute of the method's own object. One that is given
+    the error as well reports it.
+    """
+    body = Body.of(point.code)
+    calls = _Calls(body)
+    calls.read()
+    here = body.at(point.offset)
+    sought = {
+        value[0]
+        for index, (_, given) in calls.made.items()
+        if index != here and _lies_within(body.instructions[index], body.instructions[here])
+        for value in given
+        if len(value) == 1
+    }
+    errors = {
+        two.argval
+        for index, one in enumerate(body.instructions)
+        if one.opname == "CHECK_EXC_MATCH"
+        for two in body.instructions[index + 1 : index + 4]
+        if two.opname.startswith("STORE_")
+    }
+    own = point.code.co_varnames[:1] if is_method(point.code) else ()
+    goals = [
+        index
+        for index, (called, given) in calls.made.items()
+        if (called[:-1] == own if len(called) > 1 else called and not hasattr(builtins, called[0]))
+        and any(len(value) == 1 and value[0] in sought for value in given)
+        and not any(value and value[0] in errors for value in given)
+    ]
+    return _comes_to(point, goals)
+
+
+def is_handled_by(point: Point, offsets: Iterable[int]) -> bool:
+    """Whether the handler comes to one of the calls at these offsets."""
+    return _comes_to(point, [Body.of(point.code).at(one) for one in offsets])
+
+
+def _comes_to(point: Point, goals: Collection[int]) -> bool:
+    """Whether the handler that an error enters where a frame stands leads to one of these."""
+    target = _Reading(point, BaseException).target
+    body = Body.of(point.code)
     left = [n for n, one in enumerate(body.instructions) if one.opname == "POP_EXCEPT"]
-    return body.reaches(body.at(target), goals, left)
+    return target is not None and body.reaches(body.at(target), goals, left)
 
 
 class _Calls(Reader[tuple[str, ...]]):

@@ -18,6 +18,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeAlias
 
 from pytest_loopsafe import _cpython
+from pytest_loopsafe._probes.begins import given_to
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
 from pytest_loopsafe._words.stacks import is_own, local_variables
 from pytest_loopsafe._words.texts import bases_of
@@ -32,16 +33,18 @@ class Awaited:
         code: what it runs.
         name: what it is called, as its function was where it was defined.
         names: what its function is called where it is called.
+        given: what it was given.
         ref: the coroutine.
         ended_unbegun: it has ended before it began, and nobody had closed it.
     """
 
-    __slots__ = ("code", "ended_unbegun", "name", "names", "ref")
+    __slots__ = ("code", "ended_unbegun", "given", "name", "names", "ref")
 
     def __init__(self, coroutine: Coroutine) -> None:
         self.code = coroutine.cr_code
         self.name = coroutine.__qualname__
         self.names = coroutine.__name__, coroutine.cr_code.co_name
+        self.given = given_to(coroutine.cr_frame) if coroutine.cr_frame is not None else None
         self.ref = weakref.ref(coroutine)
         self.ended_unbegun = False
 

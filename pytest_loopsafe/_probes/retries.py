@@ -20,12 +20,13 @@ _Value = tuple[str, ...]
 
 
 class _Uses(Reader[_Value]):
-    """What is given to each call, by the names of what it was made of."""
+    """What each call calls and is given, by the names of what it was made of."""
 
     def __init__(self, body: Body) -> None:
         super().__init__(body, ())
         self.calls: dict[int, set[str]] = {}
         self.made: dict[int, set[str]] = {}
+        self.called: dict[int, str] = {}
         self._variables: dict[str, _Value] = {}
 
     def value(self, index: int, one: dis.Instruction, given: list[_Value]) -> _Value:
@@ -35,6 +36,7 @@ class _Uses(Reader[_Value]):
             self._variables[one.argval] = given[0]
         elif name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX"):
             called, _ = callee(one, given, ())
+            self.called[index] = called[0] if called else ""
             self.calls[index] = {value[0] for value in given if value}
             arguments = [value for value in given if value is not called and len(value) > 1]
             self.made[index] = {part for value in arguments for part in value[1:]}
@@ -65,3 +67,21 @@ def uses_again(point: Point, names: Collection[str]) -> bool:
             seen.add(index)
             pending += [side for side in body.after(index) if side > index]
     return any(not sought.isdisjoint(uses.calls.get(index, ())) for index in seen)
+
+
+def awaits_later(point: Point, names: Collection[str]) -> bool:
+    """Whether a function is called and awaited at once, further on from where a frame stands.
+
+    Asked where it is not seen that a function begins. A task that a loop is given is always seen.
+    """
+    body = Body.of(point.code)
+    uses = _Uses(body)
+    uses.read()
+    awaited = [
+        index
+        for index, called in uses.called.items()
+        if called in names
+        and index + 1 < len(body.instructions)
+        and body.instructions[index + 1].opname == "GET_AWAITABLE"
+    ]
+    return body.reaches(body.at(point.offset), awaited)
