@@ -1,6 +1,7 @@
 """LS105: what reaches a loop from outside of it, and never runs or races."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,20 @@ def test_work_for_a_loop_that_nobody_runs(body: Body, idle: asyncio.AbstractEven
     report = pytest_loopsafe.run(body, idle, loops=2, check=False)
     assert {finding.code for finding in report.findings} == {"LS105"}
     assert "nobody runs" in str(report) or "no thread runs" in str(report)
+    assert [finding.passes for finding in report.findings] == [(1, 2)]
+
+
+def test_who_waits_in_vain_in_each_pass_is_told_of_each(idle: asyncio.AbstractEventLoop) -> None:
+    """What never began does not run on, though it is handed over again in the next pass."""
+
+    def body() -> None:
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(nothing(), idle).result(0.001)
+        asyncio.run(nothing())
+
+    report = pytest_loopsafe.run(body, loops=3, check=False)
+    (finding,) = report.findings
+    assert (finding.code, finding.count, finding.passes) == ("LS105", 3, (1, 2, 3))
 
 
 @pytest.mark.parametrize("body", [creates_a_task, calls_soon, calls_from_a_thread, hands_over])

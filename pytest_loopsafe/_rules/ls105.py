@@ -54,6 +54,7 @@ class HandedOver(Sighting):
     loop: asyncio.AbstractEventLoop
     future: Any
     code: CodeType | None
+    coroutine: Any
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class HandOverProbe:
                 code = inner_code(coro, own) if own is not None else None
                 future = original(coro, loop)
                 homes[future] = weakref.ref(loop)
-                emit(HandedOver(loop, future, code))
+                emit(HandedOver(loop, future, code, coro))
                 return future
 
             return run_coroutine_threadsafe
@@ -121,6 +122,7 @@ class _Handed:
     info: LoopInfo
     loop: weakref.ref[Any]
     frames: tuple[Frame, ...]
+    pass_number: int
     done: bool = False
 
     def finish(self, future: object) -> None:
@@ -130,16 +132,18 @@ class _Handed:
 
 @dataclass(frozen=True)
 class _Aside:
-    """What was scheduled on a loop that stood still."""
+    """What was scheduled on a loop that stood still, first in each pass."""
 
     info: LoopInfo
     loop: weakref.ref[Any]
-    handle: weakref.ref[Any]
     method: str
     frames: tuple[Frame, ...]
+    handles: dict[int, weakref.ref[Any]]
 
 
 _MAX_ASIDE = 100
+_HAND_OVER = asyncio.run_coroutine_threadsafe.__code__
+"""What asyncio calls the loop in for a hand-over."""
 
 
 class ThreadCalls(Detector):
@@ -181,7 +185,7 @@ class ThreadCalls(Detector):
             info = self.loops.of(sighting.loop)
             if sighting.loop.is_running() or info.inherited:
                 return  # all is well; or LS401
-            handed = _Handed(info, weakref.ref(sighting.loop), stack_here())
+            handed = _Handed(info, weakref.ref(sighting.loop), stack_here(), self.loops.pass_number)
             sighting.future.add_done_callback(handed.finish)
             self._handed.append(handed)
         elif isinstance(sighting, ConnectionDriven):
@@ -222,6 +226,7 @@ class ThreadCalls(Detector):
                 "Hand work only to a loop that a thread of its own runs for as long as there is "
                 "work: check loop.is_running(), and stop the thread last.",
                 loop,
+                handed.pass_number,
             )
 
     def _note_aside(self, sighting: ScheduledAside) -> None:
@@ -229,39 +234,50 @@ class ThreadCalls(Detector):
             return  # of a loop that has stopped already
         if all(is_stdlib(frame.f_code.co_filename) for frame in live_frames()):
             return  # run_in_executor's own late answer, which nobody waits for any more
+        if any(frame.f_code is _HAND_OVER for frame in live_frames()):
+            return  # told as what was handed over
         info = self.loops.of(sighting.loop)
         site = Stack("", stack_here()).site
         key = (info.number, str(site))
         if key not in self._aside and not info.inherited and len(self._aside) < _MAX_ASIDE:
-            self._aside[key] = _Aside(
-                info,
-                weakref.ref(sighting.loop),
-                weakref.ref(sighting.handle),
-                sighting.method,
-                stack_here(),
-            )
+            loop = weakref.ref(sighting.loop)
+            self._aside[key] = _Aside(info, loop, sighting.method, stack_here(), {})
+        aside, number = self._aside.get(key), self.loops.pass_number
+        if aside is not None and len(aside.handles) < _MAX_ASIDE:
+            aside.handles.setdefault(number, weakref.ref(sighting.handle))
 
     def _never_called(self) -> Iterator[Observation]:
         """What other loops' code has scheduled on a loop that stood still, and still does."""
         for one in self._aside.values():
-            loop, handle = one.loop(), one.handle()
-            if loop is None or handle is None or loop.is_closed() or loop.is_running():
+            loop = one.loop()
+            if loop is None or loop.is_closed() or loop.is_running():
                 continue
             if one.info.number in self._ran:
                 continue  # it is run now and then, and may be again
-            if _cpython.is_waiting(handle, loop) and not _cpython.is_in_future(handle, loop):
-                yield self._found(
-                    f"{one.method}() scheduled work on {name_loop(one.info, state_of(loop))}, "
-                    "which nobody runs: it never ran",
-                    one.info,
-                    Stack("it was scheduled here", one.frames),
-                    "Schedule work on the loop that runs: asyncio.get_running_loop(), asked for "
-                    "when it is needed and not kept from an earlier time.",
-                    loop,
-                )
+            for number, ref in one.handles.items():
+                handle = ref()
+                if handle is None or not _cpython.is_waiting(handle, loop):
+                    continue
+                if not _cpython.is_in_future(handle, loop):
+                    yield self._found(
+                        f"{one.method}() scheduled work on {name_loop(one.info, state_of(loop))}, "
+                        "which nobody runs: it never ran",
+                        one.info,
+                        Stack("it was scheduled here", one.frames),
+                        "Schedule work on the loop that runs: asyncio.get_running_loop(), asked "
+                        "for when it is needed and not kept from an earlier time.",
+                        loop,
+                        number,
+                    )
 
     def _found(
-        self, message: str, home: LoopInfo, stack: Stack, remedy: str, about: Any = None
+        self,
+        message: str,
+        home: LoopInfo,
+        stack: Stack,
+        remedy: str,
+        about: Any = None,
+        pass_number: int | None = None,
     ) -> Observation:
         running = _cpython.get_running_loop()
         here = self.loops.of(running) if running is not None else None
@@ -269,6 +285,7 @@ class ThreadCalls(Detector):
             Finding(RULE, message, here, home, (stack, *loop_births(home)), remedy),
             about=(about,) if about is not None else (),
             identity=_called_asyncio(stack.frames),
+            pass_number=pass_number,
         )
 
 

@@ -5,7 +5,7 @@ was left before it was done (a timeout, a KeyboardInterrupt), and nobody has ask
 cancelled it or asked to be told of its end. While the coroutine is undone the same one is begun
 again, by a hand-over or as a loop's main task: an error, for what it does is done twice. Where the
 thread that gave up begins something else meanwhile it is a warning: the coroutine goes on beside
-that.
+that. One that has never begun does not go on: nobody runs that loop, and that is LS105's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -26,7 +27,7 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.rules import Severity
 from pytest_loopsafe._words.stacks import Frame, Stack, is_library, stack_here
-from pytest_loopsafe._words.weak import weak
+from pytest_loopsafe._words.weak import Ref, weak
 
 _REMEDY = (
     "Where the waiter gives up, cancel the future that it waited for (`future.cancel()`), and "
@@ -37,14 +38,27 @@ _MAX_GIVEN_UP = 100
 """So many are followed at a time, the last ones."""
 
 
+@dataclass(frozen=True)
+class _Handed:
+    """A coroutine that was handed over: what it is for, to which loop, and itself."""
+
+    code: CodeType
+    info: LoopInfo
+    loop: Ref
+    coroutine: Ref
+
+
 class _GivenUp:
     """A coroutine whose waiter has given up. Its future is not kept."""
 
-    def __init__(self, future: Any, code: CodeType, info: LoopInfo, loop: Any) -> None:
+    def __init__(self, future: Any, handed: _Handed) -> None:
         self.future = weakref.ref(future)
-        self.code = code
-        self.info = info
-        self.loop = weak(loop)
+        self.code = handed.code
+        self.info = handed.info
+        self.loop = handed.loop
+        self._coroutine = handed.coroutine
+        loop = handed.loop()
+        self._may_begin = loop is not None and loop.is_running()
         self.thread = weak(threading.current_thread())
         self.frames = stack_here()
         self.done = self.dealt_with = False
@@ -64,6 +78,13 @@ class _GivenUp:
         if future is not None and not self.done:
             self.dealt_with |= self._is_followed(future)
 
+    def has_begun(self) -> bool:
+        """Whether the coroutine has run at all; of one that is gone, whether its loop was run."""
+        coroutine = self._coroutine()
+        if self.done or coroutine is None:
+            return self.done or self._may_begin
+        return _cpython.has_begun(coroutine)
+
     def _is_followed(self, future: Any) -> bool:
         return any(
             id(one) not in self._known and getattr(one, "__self__", None) is not self
@@ -80,9 +101,7 @@ class WaiterGaveUp(Detector):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._handed: weakref.WeakKeyDictionary[Any, tuple[CodeType, LoopInfo, Any]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._handed: weakref.WeakKeyDictionary[Any, _Handed] = weakref.WeakKeyDictionary()
         self._given_up: list[_GivenUp] = []
 
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
@@ -90,8 +109,12 @@ class WaiterGaveUp(Detector):
         if isinstance(sighting, HandedOver):
             if sighting.code is not None and not is_library(sighting.code.co_filename):
                 self._begins(sighting.code)
-                home = self.loops.of(sighting.loop)
-                self._handed[sighting.future] = sighting.code, home, weak(sighting.loop)
+                self._handed[sighting.future] = _Handed(
+                    sighting.code,
+                    self.loops.of(sighting.loop),
+                    weak(sighting.loop),
+                    weak(sighting.coroutine),
+                )
         elif isinstance(sighting, LoopRan):
             if not is_library(sighting.code.co_filename):
                 self._begins(sighting.code)
@@ -105,9 +128,8 @@ class WaiterGaveUp(Detector):
         if known is not None:
             known.dealt_with |= sighting.done
         elif not sighting.done and sighting.future in self._handed:
-            code, info, loop = self._handed[sighting.future]
             self._given_up = self._given_up[-_MAX_GIVEN_UP:]
-            self._given_up.append(_GivenUp(sighting.future, code, info, loop()))
+            self._given_up.append(_GivenUp(sighting.future, self._handed[sighting.future]))
 
     def _begins(self, code: CodeType) -> None:
         for one in self._given_up:
@@ -124,7 +146,7 @@ class WaiterGaveUp(Detector):
             one.look()
             if not one.done and not last:
                 self._given_up.append(one)
-            elif not one.dealt_with and (one.again or one.later):
+            elif not one.dealt_with and one.has_begun() and (one.again or one.later):
                 yield self._found(one)
 
     def _found(self, one: _GivenUp) -> Observation:

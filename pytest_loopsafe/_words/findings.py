@@ -229,6 +229,7 @@ class Observation:
         at_rest: tells whether it may be a hazard at all, where only that is known when all rests.
             It is told no sooner, and its excuse is asked also where the error left the pass.
         expectable: a test that says that it expects this very error tests a refusal: no hazard.
+        pass_number: the pass in which it was seen, where it is told later; None for this one.
     """
 
     finding: Finding
@@ -241,6 +242,7 @@ class Observation:
     severity: Severity | None = None
     at_rest: Callable[[], bool] | None = None
     expectable: bool = False
+    pass_number: int | None = None
 
     @property
     def is_refusal(self) -> bool:
