@@ -257,6 +257,58 @@ def forgotten(kept: Kept) -> Body:
     return lambda: kept.run(handle())
 
 
+def begun_by_the_end_of_a_task(kept: Kept) -> Body:
+    async def audit() -> None:
+        await rounds(8)
+        kept.written.append("row")
+
+    async def handle() -> None:
+        task = asyncio.create_task(rounds(1))
+        task.add_done_callback(lambda _: asyncio.ensure_future(audit()))
+        await task
+
+    return lambda: kept.run(handle())
+
+
+def begun_by_the_end_of_a_task_and_kept(kept: Kept) -> Body:
+    async def audit() -> None:
+        await rounds(3)
+
+    def begin(task: Any) -> None:
+        kept.tasks.add(asyncio.ensure_future(audit()))
+
+    async def handle() -> None:
+        task = asyncio.create_task(rounds(1))
+        task.add_done_callback(begin)
+        await task
+        await asyncio.gather(*kept.tasks)
+        kept.tasks.clear()
+
+    return lambda: kept.run(handle())
+
+
+def begun_by_the_end_of_what_no_run_has_started(kept: Kept) -> Body:
+    """As a server's connections, each of which has its audit: that is of no run."""
+
+    async def audit() -> None:
+        await rounds(3)
+
+    def begin(task: Any) -> None:
+        kept.thing = asyncio.ensure_future(audit())
+
+    def accept() -> None:
+        asyncio.ensure_future(rounds(1)).add_done_callback(begin)
+
+    async def handle() -> None:
+        await rounds(4)
+
+    def body() -> None:
+        kept.loop.call_soon(accept)
+        kept.run(handle())
+
+    return body
+
+
 def held_until_done(kept: Kept) -> Body:
     async def audit() -> None:
         await rounds(3)
@@ -557,6 +609,7 @@ BROKEN: dict[str, tuple[Make, str]] = {
     "within one pass": (within_one_pass, "error"),
     "beside other code": (beside_other_code, "warning"),
     "forgotten task": (forgotten, "error"),
+    "begun by the end of a task": (begun_by_the_end_of_a_task, "error"),
     "held until it is done": (held_until_done, "warning"),
     "held until it is done, by a lambda": (held_until_done_by_a_lambda, "warning"),
     "held until it is done, by an object": (held_until_done_by_an_object, "warning"),
@@ -1179,6 +1232,8 @@ SAFE: tuple[Make, ...] = (
     sessions,
     sessions_of_the_caller,
     connections_of_a_server,
+    begun_by_the_end_of_a_task_and_kept,
+    begun_by_the_end_of_what_no_run_has_started,
     shielded_and_awaited_later,
     interrupted_and_cancelled,
     interrupted_and_all_cancelled,

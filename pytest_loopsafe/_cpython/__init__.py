@@ -62,6 +62,7 @@ from pytest_loopsafe._cpython.handles import (
     is_waiting,
     timer_callback,
     timer_loop,
+    told_of,
 )
 from pytest_loopsafe._cpython.loops import (
     CLOSED_CHECK,
@@ -236,6 +237,7 @@ __all__ = [
     "task_in",
     "timer_callback",
     "timer_loop",
+    "told_of",
     "transport_classes",
     "transport_loop",
     "transport_of",

@@ -65,4 +65,4 @@ def _sees_unawaited() -> bool:
         setattr(owner, name, original)
 
 
-TOPICS = (Topic("which coroutines never ran", ("LS109",), _sees_unawaited),)
+TOPICS = (Topic("which coroutines never ran", ("LS109", "LS307"), _sees_unawaited),)

@@ -50,6 +50,13 @@ def is_told_to_others(future: Any, loop: Any) -> bool:
     return any(args and args[0] is future for args in (getattr(one, "_args", ()) for one in due))
 
 
+def told_of(handle: Any) -> Any:
+    """The future that what is scheduled is told the end of, and of nothing else; None for none."""
+    args: Any = getattr(handle, "_args", ())
+    is_it = len(args) == 1 and issubclass(type(args[0]), asyncio.Future)
+    return args[0] if is_it and args[0].done() else None
+
+
 def is_in_future(handle: Any, loop: Any) -> bool:
     """Whether a timer is not due yet."""
     return isinstance(handle, asyncio.TimerHandle) and handle.when() > loop.time()
@@ -90,7 +97,7 @@ def _sees_who_is_told() -> bool:
         future.add_done_callback(bool)
         seen = not is_told_to_others(future, loop)
         future.set_result(None)
-        seen &= is_told_to_others(future, loop)
+        seen &= is_told_to_others(future, loop) and told_of(loop._ready[0]) is future
         loop.turn()
         return seen and not is_told_to_others(future, loop)
 

@@ -11,7 +11,7 @@ An interrupted main task
     the same code. A warning where it was of another and the task is not done after it: what waits
     for its end is a clean-up, in whichever way it waits.
 
-A task that a run started
+A task that a run started, or a callback at the end of such a task,
     was not done when its run ended. That alone says nothing, a kept loop may have its consumers.
     Evidence: nobody keeps the task when the next run begins; while it is undone a later run starts
     another of the same code; and it ends by itself in a run of the same code as its own, or not at
@@ -25,11 +25,12 @@ one within a loop that runs.
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from types import CodeType, CoroutineType
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, Self
 
 from pytest_loopsafe import _cpython
@@ -47,6 +48,7 @@ from pytest_loopsafe._words.stacks import (
     Frame,
     Stack,
     describe_frames,
+    first_argument,
     is_library,
     suspended_frames,
 )
@@ -201,10 +203,10 @@ class WorkOutlivesRun(Detector):
         run = self._run_of(number)
         if run is None or _cpython.get_running_loop() is not sighting.loop:
             return
-        spawner = _cpython.task_in(sighting.loop)
+        spawner = _cpython.task_in(sighting.loop) or _ended_task()
         coroutine = spawner.get_coro() if spawner is not None else None
         if coroutine is None or type(coroutine) is not CoroutineType:
-            return  # of a callback, as a server's are: of no run
+            return  # of another callback, as a server's are: of no run
         if coroutine is not run.main() and self._run_that_started(coroutine) is not run:
             return
         self._started[sighting.coroutine] = run, sighting.code
@@ -300,3 +302,12 @@ class WorkOutlivesRun(Detector):
             users=(),
             severity=severity,
         )
+
+
+def _ended_task() -> Any:
+    """The task whose end calls what runs now; None where something else does."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_qualname != _cpython.CALLBACK_BEGINS:
+        frame = frame.f_back
+    ended = _cpython.told_of(first_argument(frame)) if frame is not None else None
+    return ended if issubclass(type(ended), asyncio.Task) else None
