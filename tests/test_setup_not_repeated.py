@@ -948,3 +948,116 @@ SAFE = [
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled"])
 def test_what_is_in_order_is_not_found(make: Callable[[], Body], schedule: str) -> None:
     assert owners_of(make(), schedule=schedule) == []
+
+
+# -- what the process handles itself ---------------------------------------------------------------
+
+
+class Process:
+    """Handles SIGUSR1 without a loop, from before the first pass."""
+
+    def __init__(self) -> None:
+        self.set_up()
+
+    def set_up(self) -> None:
+        signal.signal(signal.SIGUSR1, self.reload)
+
+    def reload(self, number: int, frame: Any) -> None:
+        return
+
+
+@pytest.fixture
+def process() -> Iterator[Process]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield Process()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def stop() -> None:
+    return
+
+
+def lost_to_a_run(process: Process) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop)
+
+    asyncio.run(main())
+
+
+def lost_to_a_loop_that_goes_on(process: Process) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop)
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+
+    asyncio.run(main())
+
+
+def set_up_twice_on_a_loop(process: Process) -> None:
+    async def main() -> None:
+        for handler in (stop, print):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, handler)
+
+    asyncio.run(main())
+
+
+def put_back_by_itself(process: Process) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    lost_to_a_run(process)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def set_up_again_afterwards(process: Process) -> None:
+    lost_to_a_run(process)
+    process.set_up()
+
+
+def for_the_time_before_the_loop(process: Process) -> None:
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    lost_to_a_run(process)
+
+
+def never_a_functions(process: Process) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    lost_to_a_run(process)
+
+
+def of_another_signal(process: Process) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, stop)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "body", [lost_to_a_run, lost_to_a_loop_that_goes_on, set_up_twice_on_a_loop]
+)
+def test_the_process_loses_its_own_handler(
+    body: Callable[[Process], None], process: Process
+) -> None:
+    report = pytest_loopsafe.run(body, process, loops=3)
+    (finding,) = report.findings
+    assert (finding.code, str(finding.severity), finding.passes) == ("LS209", "warning", (1,))
+    assert "Process.reload() handled SIGUSR1 in this process before loop 1" in finding.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        put_back_by_itself,
+        set_up_again_afterwards,
+        for_the_time_before_the_loop,
+        never_a_functions,
+        of_another_signal,
+    ],
+)
+def test_it_has_its_own_handler_or_needs_none(
+    body: Callable[[Process], None], process: Process
+) -> None:
+    assert pytest_loopsafe.run(body, process, loops=3).findings == ()
+
+
+def test_what_asyncio_does_with_sigint_is_its_own() -> None:
+    async def body() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+
+    assert pytest_loopsafe.run(body, loops=3).findings == ()

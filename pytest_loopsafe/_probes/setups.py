@@ -8,6 +8,7 @@ a loop has one of (its task factory), through whatever library, has changed the 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class SetUp(Sighting):
             where a loop has but one.
         thing: the handler, factory or executor.
         refused: whether the loop refused.
+        before: what handled a signal in the process before.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -36,6 +38,7 @@ class SetUp(Sighting):
     place: object
     thing: Any
     refused: bool = False
+    before: Any = None
 
 
 @dataclass(frozen=True)
@@ -70,18 +73,21 @@ class SetupProbe:
             return build
 
         def build_add(what: str) -> Callable[[Any], Any]:
+            handles_signals = what == "signal handler"
+
             def build(original: Callable[..., Any]) -> Callable[..., Any]:
                 def add(self: Any, *args: Any, **kwargs: Any) -> Any:
                     __tracebackhide__ = True
-                    refused = True
+                    refused, given = True, (*args, *kwargs.values())[:2]
+                    place = _place(given[0]) if given else None
+                    before = process_handler(place) if handles_signals else None
                     try:
                         result = original(self, *args, **kwargs)
                         refused = False
                         return result
                     finally:
-                        given = (*args, *kwargs.values())[:2]
                         if len(given) == 2 and not is_library(sys._getframe(1).f_code.co_filename):
-                            emit(SetUp(self, what, _place(given[0]), given[1], refused))
+                            emit(SetUp(self, what, place, given[1], refused, before))
 
                 return add
 
@@ -113,6 +119,18 @@ _ONE_EACH = {
     "set_default_executor": "default executor",
 }
 _BY_PLACE = {"signal_handler": "signal handler", "reader": "reader", "writer": "writer"}
+
+
+SIGNALS = frozenset(map(int, signal.valid_signals()))
+_getsignal: Any = getattr(sys.modules.get("_signal"), "getsignal", None)
+"""That of ``signal`` asks what it gives whether it is a number, and so an object of the user's."""
+
+
+def process_handler(number: object) -> Any:
+    """What handles a signal in this process: a number where that is the default, or nothing."""
+    if _getsignal is None or type(number) is not int or number not in SIGNALS:
+        return None
+    return _getsignal(number)
 
 
 def _place(given: Any) -> object:
