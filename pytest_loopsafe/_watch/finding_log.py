@@ -73,11 +73,11 @@ class FindingLog:
 
         Args:
             observation: what was seen.
-            pass_number: the pass.
+            pass_number: the pass, where the observation does not name another.
             clue: notes whose the object may be; called where the hazard is new.
             told: one that is known is not counted: it is only judged again.
         """
-        finding = observation.finding
+        finding, pass_number = observation.finding, observation.pass_number or pass_number
         site = finding.site
         place = (site.file, site.line) if site else finding.message
         loop = finding.loop.number if finding.loop is not None else None

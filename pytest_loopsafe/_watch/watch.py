@@ -360,8 +360,7 @@ class Watch:
                 if observation is None or self._is_excused_at_once(observation):
                     continue
                 told = self._ends > 1 and isinstance(sighting, RunEnded)
-                number = seen.pass_number or self.loops.pass_number
-                self._log.add(observation, number, self.graph.clue, told=told)
+                self._log.add(observation, self.loops.pass_number, self.graph.clue, told=told)
                 self.graph.tell(observation.about)
                 if observation.error is not None:
                     self._witness.follow(observation.error)
