@@ -75,6 +75,16 @@ class Holder:
         known = type(self).by_key  # type: ignore[attr-defined]
         known[id(self)] = object()
 
+    def of_another(self) -> None:
+        self.holder.made = object()  # type: ignore[attr-defined]
+
+
+holder: Any = None
+
+
+def attribute_of_a_global() -> None:
+    holder.made = object()
+
 
 def variable() -> None:
     global made
@@ -94,16 +104,23 @@ def local() -> dict[str, object]:
 @pytest.mark.parametrize(
     ("function", "stored"),
     [
-        (Holder.attribute, {("made", True)}),
-        (Holder.entry, {("by_key", True)}),
-        (Holder.method, {("by_key", True)}),
-        (Holder.of_its_class, {("by_key", True)}),
-        (variable, {("made", False)}),
-        (entry, {("table", False)}),
+        (Holder.attribute, {"self.made"}),
+        (Holder.entry, {"self.by_key"}),
+        (Holder.method, {"self.by_key+"}),
+        (Holder.of_its_class, {".by_key"}),
+        (Holder.of_another, {"self.holder.made"}),
+        (variable, {"global made"}),
+        (entry, {"global table"}),
+        (attribute_of_a_global, {"global holder.made"}),
         (local, set()),
     ],
 )
-def test_where_a_function_puts_things(
-    function: Callable[..., Any], stored: set[tuple[str, bool]]
-) -> None:
-    assert stored_by(function.__code__) == stored
+def test_where_a_function_puts_things(function: Callable[..., Any], stored: set[str]) -> None:
+    found = stored_by(function.__code__)
+    names = {
+        "global " * (place.scope == "global")
+        + ".".join((place.name, *place.attributes))
+        + "+" * (place in found.grown)
+        for place in found.places
+    }
+    assert names == stored

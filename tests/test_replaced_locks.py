@@ -18,6 +18,7 @@ import pytest_loopsafe
 
 lock: Any = None
 locks: dict[str, asyncio.Lock] = {}
+pair: list[Any] = [None, None]
 
 
 class Box:
@@ -126,8 +127,73 @@ async def popped_and_made_anew() -> None:
     await asyncio.gather(work(), work())
 
 
+class InSlots:
+    __slots__ = ("__weakref__", "lock")
+
+    def renewed(self) -> asyncio.Lock:
+        self.lock = asyncio.Lock()
+        return self.lock
+
+    async def work(self) -> None:
+        await hold(self.renewed())
+
+
+class Large(InSlots):
+    """Of a size that little else has, so that the next one is put where one was."""
+
+    __slots__ = tuple(f"_{n}" for n in range(40))
+
+
+async def in_a_slot() -> None:
+    worker = InSlots()
+    await asyncio.gather(worker.work(), worker.work())
+
+
+def renewed_in_box() -> asyncio.Lock:
+    box.lock = asyncio.Lock()
+    return box.lock  # type: ignore[no-any-return]
+
+
+async def of_a_global_object() -> None:
+    await asyncio.gather(*(hold(renewed_in_box()) for _ in range(2)))
+
+
+async def of_an_objects_part() -> None:
+    class Part:
+        def __init__(self) -> None:
+            self.box = Box()
+
+        async def work(self) -> None:
+            self.box.lock = asyncio.Lock()
+            await hold(self.box.lock)
+
+    one = Part()
+    await asyncio.gather(one.work(), one.work())
+
+
+async def under_an_index() -> None:
+    async def work() -> None:
+        pair[1] = asyncio.Lock()
+        await hold(pair[1])
+
+    await asyncio.gather(work(), work())
+
+
+async def in_a_tuple() -> None:
+    async def work(number: int) -> None:
+        box.lock = number, asyncio.Lock()
+        await hold(box.lock[1])
+
+    await asyncio.gather(work(1), work(2))
+
+
 BROKEN = (
     in_a_global,
+    in_a_slot,
+    of_a_global_object,
+    of_an_objects_part,
+    under_an_index,
+    in_a_tuple,
     by_a_factory,
     in_an_attribute,
     under_one_key,
@@ -169,7 +235,78 @@ async def one_for_each_call() -> None:
     await asyncio.gather(call(), call(), call())
 
 
+async def each_object_its_own_slot() -> None:
+    workers = [InSlots(), InSlots()]
+    await asyncio.gather(*(worker.work() for worker in workers))
+
+
+async def each_object_its_own_at_one_address() -> None:
+    """The one is gone while its lock is held, and the next is where it was."""
+
+    async def work() -> None:
+        workers = [Large() for _ in range(200)]
+        worker = next((one for one in workers if id(one) in addresses), workers[0])
+        addresses.add(id(worker))
+        async with worker.renewed():
+            gates.append(worker.lock)
+            del worker, workers
+            await asyncio.sleep(0)
+
+    gates: list[asyncio.Lock] = []
+    addresses: set[int] = set()
+    await asyncio.gather(work(), work(), work())
+    assert len(addresses) == 1
+
+
+async def each_global_object_its_own() -> None:
+    global box
+    early = asyncio.create_task(hold(renewed_in_box()))
+    await asyncio.sleep(0)
+    earlier, box = box, Box()
+    await hold(renewed_in_box())
+    await early
+    assert earlier.lock is not box.lock
+
+
+async def under_two_indices() -> None:
+    async def work(index: int) -> None:
+        pair[index] = asyncio.Lock()
+        await hold(pair[index])
+
+    await asyncio.gather(work(0), work(1))
+
+
+async def moved_to_another_index() -> None:
+    """The last ones are kept, the newest before the others."""
+
+    async def work() -> None:
+        box.lock = asyncio.Lock(), *(box.lock or ())
+        await hold(box.lock[0])
+
+    await asyncio.gather(work(), work())
+
+
+async def taken_out_of_a_list() -> None:
+    """It is added to and taken from: who is first there now takes nobody's place."""
+    idle: list[asyncio.Lock] = []
+
+    async def work() -> None:
+        idle.append(asyncio.Lock())
+        gate = idle[0]
+        async with gate:
+            idle.pop(0)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(work(), work())
+
+
 CORRECT = (
+    each_object_its_own_slot,
+    each_object_its_own_at_one_address,
+    each_global_object_its_own,
+    under_two_indices,
+    moved_to_another_index,
+    taken_out_of_a_list,
     a_local_one_of_the_same_factory,
     each_object_its_own,
     under_two_keys,
@@ -186,7 +323,7 @@ def test_a_replaced_lock_is_found(body: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.mark.parametrize("body", CORRECT, ids=lambda body: body.__name__)
 def test_a_lock_that_takes_nobodys_place_is_none(body: Callable[[], Awaitable[None]]) -> None:
-    report = pytest_loopsafe.run(body, loops=2, check=False)
+    report = pytest_loopsafe.run(body, loops=2)
     assert report.findings == ()
 
 

@@ -69,6 +69,8 @@ state: dict[str, Any] = {}
 per_loop: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 per_thread = threading.local()
 guard = threading.Lock()
+pair: list[Any] = [None, None]
+idle: list[Any] = []
 
 
 class Keeper:
@@ -95,6 +97,8 @@ def _begin_anew() -> Iterator[None]:
     yield
     client = home = lock = latest = Keeper.client = None
     vars(keeper).clear()
+    vars(of_itself).clear()
+    slots.client = slots.home = pair[0] = pair[1] = None
     state.clear()
 
 
@@ -123,6 +127,47 @@ async def an_entry() -> None:
         state["client"], state["home"] = Client(), asyncio.get_running_loop()
 
 
+class Slots:
+    __slots__ = ("__weakref__", "client", "home")
+
+    def __init__(self) -> None:
+        self.client = self.home = None
+
+    async def of_instance(self) -> None:
+        if self.home is not asyncio.get_running_loop():
+            self.client, self.home = Client(), asyncio.get_running_loop()  # type: ignore
+
+
+slots = Slots()
+
+
+async def of_a_global_object() -> None:
+    if keeper.client is None or keeper.client.home is not asyncio.get_running_loop():
+        keeper.client = Client()
+
+
+async def of_itself() -> None:
+    function: Any = of_itself
+    if getattr(function, "home", None) is not asyncio.get_running_loop():
+        of_itself.client, of_itself.home = Client(), asyncio.get_running_loop()  # type: ignore
+
+
+async def in_a_tuple() -> None:
+    if keeper.client is None or keeper.client[0] is not asyncio.get_running_loop():
+        keeper.client = asyncio.get_running_loop(), Client()
+
+
+async def in_a_list() -> None:
+    if pair[0] is not asyncio.get_running_loop():
+        pair[:] = asyncio.get_running_loop(), Client()
+
+
+async def in_a_tuple_under_a_key() -> None:
+    kept = keeper.__dict__.get("kept")
+    if kept is None or kept[0] is not asyncio.get_running_loop():
+        keeper.__dict__["kept"] = asyncio.get_running_loop(), Client()
+
+
 async def under_a_lock() -> None:
     with guard:
         await of_module()
@@ -137,6 +182,12 @@ async def under_a_lock() -> None:
         (a_lock, "lock"),
         (an_entry, "state"),
         (under_a_lock, "client"),
+        (slots.of_instance, "slots.client"),
+        (of_a_global_object, "keeper.client"),
+        (of_itself, "of_itself.client"),
+        (in_a_tuple, "keeper.client"),
+        (in_a_list, "pair"),
+        (in_a_tuple_under_a_key, "keeper.__dict__"),
         (Keeper.of_class, "Keeper.client"),
         (keeper.of_instance, "keeper.client"),
     ],
@@ -190,9 +241,31 @@ async def counted_and_logged() -> None:
         latest = f"{own.home}"
 
 
+class PerThread(threading.local):
+    client: Any = None
+
+
+of_threads = PerThread()
+
+
+async def one_for_each_thread_of_a_class() -> None:
+    if of_threads.client is None or of_threads.client[0] is not asyncio.get_running_loop():
+        of_threads.client = asyncio.get_running_loop(), Client()
+
+
+async def listed_while_it_is_used() -> None:
+    """It is added to and taken from: who is first there now takes nobody's place."""
+    if len(idle) < 5:
+        idle.append(Client())
+        if len(idle) > 1:
+            idle.pop(0)
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        one_for_each_thread_of_a_class,
+        listed_while_it_is_used,
         one_for_each_loop,
         one_for_each_thread,
         one_for_each_call,

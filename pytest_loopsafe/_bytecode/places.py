@@ -69,7 +69,8 @@ class Places(Reader[Any]):
         lookups: the entries that were looked up, by the index.
         used: the places whose content is used.
         filled: the places into which something is put.
-        stored: the names that are written to, or to an entry of what is there: True for attributes.
+        stored: the places that are written to, or to an entry of what is there.
+        grown: those among them where a method adds to what is there.
         changed: the places that a method was called of which changes what is there.
         given: what each call is given, by its index.
         returned: what each of its ends gives.
@@ -83,7 +84,8 @@ class Places(Reader[Any]):
         self.lookups: dict[int, Asked] = {}
         self.used: set[Place] = set()
         self.filled: set[Place] = set()
-        self.stored: set[tuple[str, bool]] = set()
+        self.stored: set[Place] = set()
+        self.grown: set[Place] = set()
         self.changed: set[Any] = set()
         self.given: dict[int, list[Any]] = {}
         self.returned: list[Any] = []
@@ -211,6 +213,7 @@ class Places(Reader[Any]):
         bearer, method = replace(called, attributes=called.attributes[:-1]), called.attributes[-1]
         if method in FILLS:
             self._stored_in(bearer)
+            self.grown.add(bearer)
         if method in _CHANGES:
             self.changed.add(bearer)
             self._changes(bearer)
@@ -219,10 +222,8 @@ class Places(Reader[Any]):
     def _stored_in(self, container: Any) -> None:
         place = container.place if type(container) is Asked else container
         self._changes(place)
-        if isinstance(place, Place) and place.attributes:
-            self.stored.add((place.attributes[-1], True))
-        elif isinstance(place, Place) and place.scope in ("global", "cell"):
-            self.stored.add((place.name, False))
+        if isinstance(place, Place) and (place.attributes or place.scope in ("global", "cell")):
+            self.stored.add(place)
 
     def _changes(self, place: Any) -> None:
         if type(place) is Place:
@@ -270,7 +271,7 @@ def changed_by(code: CodeType) -> frozenset[tuple[str, bool]]:
     """What a function changes in any way, by such names."""
     places = Places(Body.read(code))
     places.read()
-    return frozenset(places.stored).union(map(name_of, places.filled | places.changed))
+    return frozenset(map(name_of, places.stored | places.filled | places.changed))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -283,14 +284,32 @@ def may_store(code: CodeType) -> bool:
     return writes or not _CALLS_THAT_STORE.isdisjoint(code.co_names)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a function writes to.
+
+    Attributes:
+        places: what it gives a value to, and that to an entry of which it gives one.
+        grown: those among them where a method adds to what is there, as ``append`` does.
+    """
+
+    places: frozenset[Place] = frozenset()
+    grown: frozenset[Place] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of these variables and attributes."""
+        return frozenset(name for name, _ in map(name_of, self.places))
+
+
 @functools.lru_cache(maxsize=1024)
-def stored_by(code: CodeType) -> frozenset[tuple[str, bool]]:
-    """What a function writes to, or to an entry of: names, True with those of attributes."""
+def stored_by(code: CodeType) -> Stored:
+    """What a function writes to, or to an entry of."""
     if not may_store(code):
-        return frozenset()
+        return Stored()
     places = Places(Body.read(code))
     places.read()
-    return frozenset(places.stored)
+    return Stored(frozenset(places.stored), frozenset(places.grown))
 
 
 _CALLS_THAT_STORE = FILLS | {"setattr"}

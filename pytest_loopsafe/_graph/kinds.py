@@ -7,20 +7,16 @@ nothing. What walks over all objects must do neither.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 from typing import Any, TypeVar, cast
 
 from pytest_loopsafe._cpython import FUTURE_MARK
+from pytest_loopsafe._words.attributes import is_a as is_a
+from pytest_loopsafe._words.attributes import is_plain_local as is_plain_local
 
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-
-
-def is_a(thing: object, kinds: Any) -> bool:
-    """Whether an object's own type is one of `kinds`, as ``isinstance()`` takes them."""
-    return issubclass(type(thing), kinds)
 
 
 def instances_of(kind: Callable[..., _T], things: Sequence[Any]) -> list[_T]:
@@ -84,10 +80,3 @@ _QUALNAME: Any = vars(type)["__qualname__"]
 def is_mass(thing: Any, most: int) -> bool:
     """Whether something is a container of more than so many things: data, and nobody's clients."""
     return type(thing) in _CONTAINERS and len(thing) > most
-
-
-def is_plain_local(kind: type) -> bool:
-    """Whether to read the variables of a class's instances in a thread runs no code of theirs."""
-    return issubclass(kind, threading.local) and all(
-        "__init__" not in vars(base) for base in kind.__mro__[: kind.__mro__.index(threading.local)]
-    )

@@ -23,14 +23,15 @@ from types import (
     CoroutineType,
     FunctionType,
     GeneratorType,
-    MemberDescriptorType,
     MethodType,
     ModuleType,
 )
 from typing import Any
 
 from pytest_loopsafe import _cpython
-from pytest_loopsafe._graph.kinds import is_a, is_plain_local
+from pytest_loopsafe._graph.kinds import is_a
+from pytest_loopsafe._words.attributes import attributes as attributes
+from pytest_loopsafe._words.attributes import own_dict as own_dict
 from pytest_loopsafe._words.stacks import local_variables
 
 LRU_CACHE: type[Any] = type(functools.lru_cache(maxsize=1)(lambda: None))
@@ -89,35 +90,6 @@ def _as_referent(parent: Any, child: Any, before: str) -> str:
         if referent is child:
             return f"{UNNAMED}{before})[{index}]"
     return f"{before}.<{type(child).__qualname__}>"
-
-
-def attributes(thing: Any) -> dict[str, Any]:
-    """The attributes that an object has of its own, dictionary and slots, without running code."""
-    found: dict[str, Any] = {}
-    dictionary = own_dict(thing)
-    if dictionary is not None:
-        found.update((str(name), value) for name, value in dictionary.copy().items())
-    for base in type(thing).__mro__:
-        for name, member in vars(base).items():
-            if isinstance(member, MemberDescriptorType):
-                try:
-                    found.setdefault(name, member.__get__(thing, type(thing)))
-                except AttributeError:  # a slot that was never filled
-                    continue
-    return found
-
-
-def own_dict(thing: Any) -> dict[str, Any] | None:
-    """The object's ``__dict__`` itself, past any ``__getattribute__``; None where it has none."""
-    is_local = is_a(thing, threading.local)
-    if is_local and not is_plain_local(type(thing)):
-        return None  # its constructor runs for each thread that asks
-    read = threading.local if is_local else object
-    try:
-        dictionary = read.__getattribute__(thing, "__dict__")
-    except (AttributeError, TypeError):
-        return None
-    return dictionary if is_a(dictionary, dict) else None
 
 
 def _parts(parent: Any, name_loop: NameLoop) -> Iterator[tuple[Any, str]]:

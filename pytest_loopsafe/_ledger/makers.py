@@ -52,7 +52,7 @@ def makers_of(task: Any) -> tuple[Maker, ...]:
 
 def filled_by(maker: Maker) -> frozenset[str]:
     """The names that a function writes to: variables of others, attributes, containers."""
-    return frozenset(name for name, _ in stored_by(maker.code))
+    return stored_by(maker.code).names
 
 
 def filled_if_empty_by(maker: Maker) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Where the functions that run now put things: variables, attributes, entries of dictionaries.
+"""Where the functions that run now put things: variables, attributes, entries of collections.
 
 Where something will be held is not known while it is made: it is stored when its constructor has
 returned. So the places to which the functions that run then write are noted, and looked at later.
@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
+from pytest_loopsafe._bytecode.places import Place as Written
 from pytest_loopsafe._bytecode.places import may_store, stored_by
 from pytest_loopsafe._probes.instrumentation import Sighting
+from pytest_loopsafe._words.attributes import attribute, is_a, own_dict
 from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, is_method, stack_here
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
@@ -23,45 +25,63 @@ _FUNCTIONS = 4
 """So many functions of the user's, from the one that makes it outwards, may store a thing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
-    """A variable or an attribute, or the entries of a dictionary there.
+    """A variable or an attribute, or the entries of a collection there.
 
     Attributes:
         name: of the variable or attribute.
-        globals: the module's variables; None for an attribute.
-        bearer: the object whose attribute it is; None for a variable.
+        globals: the module's variables, where it is one of them, or is reached from one.
+        bearer: the object whose attribute it is, or by whose attributes it is reached.
+        through: the names that lead from there to what has `name`.
+        by_index: whether what is under an index of a list there is kept under that: none is added.
     """
 
     name: str
     globals: dict[str, Any] | None = None
     bearer: Ref = nowhere
+    through: tuple[str, ...] = ()
+    by_index: bool = True
 
     @property
     def holder(self) -> Any:
         """What has the name: a module's variables, or an object that may be gone."""
-        return self.bearer() if self.globals is None else self.globals
+        holder = self.bearer() if self.globals is None else self.globals
+        for name in self.through:
+            holder = _content(holder, name)
+            if is_a(holder, ModuleType):
+                holder = own_dict(holder)
+        return holder
 
     def now(self) -> Any:
         """What is there at this moment, without running anybody's code."""
-        if self.globals is not None:
-            return self.globals.get(self.name)
-        for names in _namespaces(self.bearer()):
-            if self.name in names:
-                return names[self.name]
-        return None
+        return _content(self.holder, self.name)
+
+    def entries(self, most: int) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """What is in a collection there of at most so many, each with its key or its index.
+
+        And what is in the tuples there, under two: ``slots["a"] = loop, client``.
+        """
+        content = self.now()
+        found: tuple[tuple[Any, Any], ...] = ()
+        if type(content) is dict and len(content) <= most:
+            found = tuple(content.items())
+        elif type(content) is list and len(content) <= most and self.by_index:
+            found = tuple(enumerate(content))
+        elif is_a(content, tuple):
+            found = tuple(enumerate(tuple.__iter__(content)))
+        for key, value in found[:most]:
+            yield (key,), value
+            if is_a(value, tuple):
+                yield from (((key, n), one) for n, one in enumerate(tuple.__iter__(value)))
+
+    def __str__(self) -> str:
+        """As code writes it that has what it is reached from."""
+        return ".".join((*self.through, self.name))
 
 
-def _namespaces(bearer: Any) -> Iterator[Any]:
-    if issubclass(type(bearer), type):
-        yield from (vars(type)["__dict__"].__get__(base) for base in type.mro(bearer))
-        return
-    try:
-        own = object.__getattribute__(bearer, "__dict__")
-    except AttributeError:
-        own = None
-    if type(own) is dict:
-        yield own
+def _content(holder: Any, name: str) -> Any:
+    return holder.get(name) if type(holder) is dict else attribute(holder, name)
 
 
 @dataclass(frozen=True)
@@ -127,13 +147,22 @@ def surroundings(functions: Iterable[Running]) -> tuple[tuple[Place, ...], tuple
     places: list[Place] = []
     makers: list[Maker] = []
     for one in functions:
-        names = stored_by(one.code)
-        is_of_object = is_method(one.code) or any(is_attribute for _, is_attribute in names)
-        bearer = one.first if is_of_object else nowhere
-        for name, is_attribute in names:
-            if not is_attribute:
-                places.append(Place(name, one.names))
-            elif bearer is not nowhere:
-                places.append(Place(name, bearer=bearer))
+        stored = stored_by(one.code)
+        of_object = [written for written in stored.places if _is_of_object(written)]
+        bearer = one.first if of_object or is_method(one.code) else nowhere
+        for written in stored.places:
+            by_index = written not in stored.grown
+            if written.scope == "global":
+                *through, name = (written.name, *written.attributes)
+                places.append(Place(name, one.names, nowhere, tuple(through), by_index))
+            elif written in of_object and bearer is not nowhere:
+                is_first = written.name in one.code.co_varnames[:1]
+                *through, name = written.attributes if is_first else written.attributes[-1:]
+                places.append(Place(name, None, bearer, tuple(through), by_index))
         makers.append(Maker(one.code, one.offset, bearer))
     return tuple(places), tuple(makers)
+
+
+def _is_of_object(written: Written) -> bool:
+    """Whether it is an attribute of the function's first argument, or may be."""
+    return bool(written.attributes) and written.scope != "global"

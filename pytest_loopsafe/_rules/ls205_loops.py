@@ -22,7 +22,6 @@ from typing import Any
 
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import stored_by
-from pytest_loopsafe._graph.links import attributes
 from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._probes.clients import ResourceMade, ResourceProbe
 from pytest_loopsafe._probes.connections import ConnectionMade, ConnectionProbe
@@ -32,6 +31,7 @@ from pytest_loopsafe._probes.slots import Maker, Making, Place, Running, surroun
 from pytest_loopsafe._probes.tasks import TaskProbe, TaskStarted
 from pytest_loopsafe._rules.base import Detector, PassEnded, loop_births
 from pytest_loopsafe._rules.ls205 import CHURN
+from pytest_loopsafe._words.attributes import attributes
 from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import LoopInfo
 from pytest_loopsafe._words.stacks import Frame, Stack
@@ -44,7 +44,7 @@ _REMEDY = (
 _MAX_PLACES = 1_000
 _MAX_LOOPS = 20
 _MAX_ENTRIES = 20
-"""Of a dictionary with more entries it is not looked at which one is made anew."""
+"""Of a collection with more entries it is not looked at which one is made anew."""
 
 _Key = tuple[int, str, object]
 
@@ -85,7 +85,7 @@ class _Made:
         return any(
             seen.before or seen.tested
             for maker in self.makers
-            if any(name == one for one, _ in stored_by(maker.code))
+            if name in stored_by(maker.code).names
             for seen in (looks(maker.code, maker.offset),)
         )
 
@@ -208,17 +208,16 @@ class SlotOfTwoLoops(Detector):
 
     def _path(self, place: Place) -> str | None:
         if place.globals is not None:
-            return f"{place.globals.get('__name__')}.{place.name}"
-        bearer = place.holder
+            return f"{place.globals.get('__name__')}.{place}"
+        bearer = place.bearer()
         path = self.graph.path((bearer,)) if bearer is not None else None
-        return f"{path}.{place.name}" if path is not None else None
+        return f"{path}.{place}" if path is not None else None
 
 
 def _contents(place: Place) -> Iterator[tuple[object, Any]]:
-    """What is in a place, and in the entries of a small dictionary there."""
+    """What is in a place, and in the entries of a small collection there."""
     content = place.now()
     yield None, content
-    if type(content) is dict and len(content) <= _MAX_ENTRIES:
-        for key, value in tuple(content.items()):
-            if type(key) is str:
-                yield key, value
+    for keys, value in place.entries(_MAX_ENTRIES):
+        if type(content) is not dict or type(keys[0]) is str:
+            yield keys, value

@@ -17,7 +17,6 @@ somewhere, and is there no more. What is made because nobody has given one is le
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +79,19 @@ class _Made:
         return self._around[1]
 
 
+@dataclass(frozen=True)
+class _Last:
+    """The gate that was in a place when one was looked for there the last time."""
+
+    gate: Ref
+    permits: int | None
+    place: Place
+
+    def is_gone(self, place: Place) -> bool:
+        """Whether what had the place is gone by now, and another has its ``id()``."""
+        return self.place.holder is not place.holder
+
+
 @dataclass(eq=False)
 class _Taken:
     """A gate that was taken for the first time, by which task, and where.
@@ -134,7 +146,7 @@ class ReplacedWhileHeld(Detector):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._made: ByPrimitive[list[_Made]] = ByPrimitive(list)
-        self._last: dict[object, tuple[weakref.ref[Any], int | None]] = {}
+        self._last: dict[object, _Last] = {}
         self._taken: ByPrimitive[list[_Taken]] = ByPrimitive(list)
         self._alike: dict[_Site, deque[_Taken]] = {}
         self._unshared: dict[_Site, _Unshared] = {}
@@ -167,11 +179,14 @@ class ReplacedWhileHeld(Detector):
             slot = _slot(place, gate)
             if slot is None:
                 continue
-            ref, permits = self._last.get(slot, (None, None))
-            before = ref() if ref is not None else None
+            earlier = self._last.get(slot)
             if len(self._last) < _MAX_PLACES:
-                self._last[slot] = weakref.ref(gate), made.permits
-            if before is not None and before is not gate and _cpython.in_use(before):
+                self._last[slot] = _Last(weak(gate), made.permits, place)
+            before = earlier.gate() if earlier is not None else None
+            if earlier is None or before is None or before is gate or earlier.is_gone(place):
+                continue
+            permits = earlier.permits
+            if _cpython.in_use(before) and not _is_moved(place, before):
                 self._told[_site(made)] = made
                 yield self._found(gate, made, another_limit=permits != made.permits)
                 return
@@ -279,15 +294,19 @@ def _how_bad(taken: _Taken) -> Severity | None:
 
 def _slot(place: Place, gate: Any) -> object | None:
     """The place, and under which key, where a gate is in it now; None where it is not."""
-    there = place.now()
     holder = (id(place.holder), place.name)
-    if there is gate:
+    if place.now() is gate:
         return holder
-    if type(there) is dict and len(there) <= _MAX_ENTRIES:
-        for key, value in tuple(there.items()):
-            if value is gate:
-                return (*holder, _identity(key))
+    for keys, value in place.entries(_MAX_ENTRIES):
+        if value is gate:
+            return (*holder, _identity(keys))
     return None
+
+
+def _is_moved(place: Place, gate: Any) -> bool:
+    """Whether a gate is in a list or tuple there now, under another index than it was."""
+    is_dict = type(place.now()) is dict
+    return not is_dict and any(value is gate for _, value in place.entries(_MAX_ENTRIES))
 
 
 def _identity(key: Any) -> object:

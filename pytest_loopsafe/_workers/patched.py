@@ -81,7 +81,7 @@ def _is_written_by_its_module(module: str, *names: str) -> bool:
     """Whether a function of the module writes to the name: it is the code's own state then."""
     variables, name = namespace_of(sys.modules.get(module)), names[-1]
     return any(
-        any(name == stored for stored, _ in stored_by(function.__code__))
+        name in stored_by(function.__code__).names
         for function in instances_of(FunctionType, gc.get_objects())
         if function.__globals__ is variables and name in function.__code__.co_names
     )
