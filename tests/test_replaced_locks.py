@@ -187,8 +187,61 @@ async def in_a_tuple() -> None:
     await asyncio.gather(work(1), work(2))
 
 
+def around(one: Any = None) -> Callable[[], asyncio.Lock]:
+    def renewed() -> asyncio.Lock:
+        nonlocal one
+        one = asyncio.Lock()
+        return one
+
+    return renewed
+
+
+async def use_of(renewed: Callable[[], asyncio.Lock]) -> None:
+    await hold(renewed())
+
+
+async def in_a_cell() -> None:
+    renewed = around()
+    await asyncio.gather(use_of(renewed), use_of(renewed))
+
+
+async def in_a_cell_by_a_task() -> None:
+    async def work() -> None:
+        nonlocal one
+        one = asyncio.Lock()
+        await hold(one)
+
+    one: Any = None
+    await asyncio.gather(work(), work())
+
+
+async def in_an_attribute_of_what_is_in_a_cell() -> None:
+    async def work() -> None:
+        one.lock = asyncio.Lock()
+        await hold(one.lock)
+
+    one = Box()
+    await asyncio.gather(work(), work())
+
+
+async def in_a_cell_of_an_objects_function() -> None:
+    class Using:
+        def __init__(self) -> None:
+            self.renewed = around()
+
+        async def work(self) -> None:
+            await hold(self.renewed())
+
+    one = Using()
+    await asyncio.gather(one.work(), one.work())
+
+
 BROKEN = (
     in_a_global,
+    in_a_cell,
+    in_a_cell_by_a_task,
+    in_an_attribute_of_what_is_in_a_cell,
+    in_a_cell_of_an_objects_function,
     in_a_slot,
     of_a_global_object,
     of_an_objects_part,
@@ -300,7 +353,25 @@ async def taken_out_of_a_list() -> None:
     await asyncio.gather(work(), work())
 
 
+async def each_closure_its_own() -> None:
+    await asyncio.gather(*(use_of(around()) for _ in range(3)))
+
+
+async def each_closure_its_own_of_two_at_hand() -> None:
+    one, other = around(), around()
+
+    async def work(number: int) -> None:
+        first, second = one, other
+        kept.append(first() if number == 1 else second())
+        await hold(kept[-1])
+
+    kept: list[asyncio.Lock] = []
+    await asyncio.gather(work(1), work(2))
+
+
 CORRECT = (
+    each_closure_its_own,
+    each_closure_its_own_of_two_at_hand,
     each_object_its_own_slot,
     each_object_its_own_at_one_address,
     each_global_object_its_own,

@@ -127,6 +127,25 @@ async def an_entry() -> None:
         state["client"], state["home"] = Client(), asyncio.get_running_loop()
 
 
+def around() -> Work:
+    client = home = None
+
+    async def work() -> None:
+        nonlocal client, home
+        if home is not asyncio.get_running_loop():
+            client, home = Client(), asyncio.get_running_loop()  # type: ignore[assignment]
+        assert client is not None
+
+    return work
+
+
+in_closure = around()
+
+
+async def of_a_closure() -> None:
+    await in_closure()
+
+
 class Slots:
     __slots__ = ("__weakref__", "client", "home")
 
@@ -182,6 +201,7 @@ async def under_a_lock() -> None:
         (a_lock, "lock"),
         (an_entry, "state"),
         (under_a_lock, "client"),
+        (of_a_closure, "in_closure.__closure__[0].cell_contents"),
         (slots.of_instance, "slots.client"),
         (of_a_global_object, "keeper.client"),
         (of_itself, "of_itself.client"),
@@ -248,6 +268,13 @@ class PerThread(threading.local):
 of_threads = PerThread()
 
 
+async def a_closure_for_each_thread() -> None:
+    if of_threads.client is None:
+        of_threads.client = around()
+    work = of_threads.client
+    await work()
+
+
 async def one_for_each_thread_of_a_class() -> None:
     if of_threads.client is None or of_threads.client[0] is not asyncio.get_running_loop():
         of_threads.client = asyncio.get_running_loop(), Client()
@@ -265,6 +292,7 @@ async def listed_while_it_is_used() -> None:
     "body",
     [
         one_for_each_thread_of_a_class,
+        a_closure_for_each_thread,
         listed_while_it_is_used,
         one_for_each_loop,
         one_for_each_thread,

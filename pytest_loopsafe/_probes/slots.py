@@ -7,18 +7,27 @@ What a function writes to is in its bytecode, and read once.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from types import CodeType, FrameType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from pytest_loopsafe import _cpython
 from pytest_loopsafe._bytecode.places import Place as Written
 from pytest_loopsafe._bytecode.places import may_store, stored_by
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._words.attributes import attribute, is_a, own_dict
-from pytest_loopsafe._words.stacks import Frame, first_argument, is_library, is_method, stack_here
+from pytest_loopsafe._words.stacks import (
+    Frame,
+    first_argument,
+    is_library,
+    is_method,
+    stack_here,
+    unnoticed_variables,
+)
 from pytest_loopsafe._words.weak import Ref, nowhere, weak
 
 _FUNCTIONS = 4
@@ -32,7 +41,8 @@ class Place:
     Attributes:
         name: of the variable or attribute.
         globals: the module's variables, where it is one of them, or is reached from one.
-        bearer: the object whose attribute it is, or by whose attributes it is reached.
+        bearer: the object whose attribute it is, or by whose attributes it is reached; the cell of
+            a closure's variable.
         through: the names that lead from there to what has `name`.
         by_index: whether what is under an index of a list there is kept under that: none is added.
     """
@@ -77,10 +87,28 @@ class Place:
 
     def __str__(self) -> str:
         """As code writes it that has what it is reached from."""
-        return ".".join((*self.through, self.name))
+        names = (*self.through, self.name)
+        return ".".join(("cell_contents", *names[1:]) if type(self.bearer) is _Cell else names)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The cell that a function has for a variable of the one around it."""
+
+    function: Ref
+    index: int
+
+    def __call__(self) -> CellType | None:
+        function = self.function()
+        return function.__closure__[self.index] if function is not None else None
 
 
 def _content(holder: Any, name: str) -> Any:
+    if type(holder) is CellType:
+        try:
+            return holder.cell_contents
+        except ValueError:  # it has none yet
+            return None
     return holder.get(name) if type(holder) is dict else attribute(holder, name)
 
 
@@ -104,12 +132,14 @@ class Running(NamedTuple):
         offset: where it is in that.
         names: the variables of its module.
         first: its first argument, where it may write to that.
+        function: itself, where it may write to variables of the function around it.
     """
 
     code: CodeType
     offset: int
     names: dict[str, Any]
     first: Ref
+    function: Ref
 
 
 def running(frame: FrameType | None) -> tuple[Running, ...]:
@@ -118,11 +148,41 @@ def running(frame: FrameType | None) -> tuple[Running, ...]:
     while frame is not None and len(found) < _FUNCTIONS:
         code = frame.f_code
         if not is_library(code.co_filename):
-            is_asked_for = is_method(code) or may_store(code)
-            first = weak(first_argument(frame)) if is_asked_for else nowhere
-            found.append(Running(code, frame.f_lasti, frame.f_globals, first))
+            stores = may_store(code)
+            first = weak(first_argument(frame)) if stores or is_method(code) else nowhere
+            function = weak(_function_of(frame)) if stores and code.co_freevars else nowhere
+            found.append(Running(code, frame.f_lasti, frame.f_globals, first, function))
         frame = frame.f_back
     return tuple(found)
+
+
+def _function_of(frame: FrameType) -> FunctionType | None:
+    """The function that runs in a frame, where it is at hand, or another one of the same code.
+
+    A frame does not tell it. Its caller has it in a variable, by a name that it uses, or as a
+    method of its own object, and a task's coroutine refers to it. Whether it is the right one is
+    told by what its cells have.
+    """
+    for one in _at_hand(frame):
+        function = one.__func__ if type(one) is MethodType else one
+        if type(function) is FunctionType and function.__code__ is frame.f_code:
+            return function
+    return None
+
+
+def _at_hand(frame: FrameType) -> Iterator[Any]:
+    task = _cpython.current_task()
+    if task is not None and _cpython.coroutine_code(task) is frame.f_code:
+        yield from gc.get_referents(_cpython.coroutine_of(task))
+    caller = frame.f_back
+    if caller is None or is_library(caller.f_code.co_filename):
+        return
+    names, variables = caller.f_code.co_names, unnoticed_variables(caller)
+    yield from (caller.f_globals.get(name) for name in names)
+    yield from variables.values()
+    own = next(iter(caller.f_code.co_varnames), None)
+    if own in variables:
+        yield from (attribute(variables[own], name) for name in names)
 
 
 class Making(Sighting):
@@ -152,7 +212,11 @@ def surroundings(functions: Iterable[Running]) -> tuple[tuple[Place, ...], tuple
         bearer = one.first if of_object or is_method(one.code) else nowhere
         for written in stored.places:
             by_index = written not in stored.grown
-            if written.scope == "global":
+            if written.scope == "cell" and written.name in one.code.co_freevars:
+                cell = _Cell(one.function, one.code.co_freevars.index(written.name))
+                *through, name = (written.name, *written.attributes)
+                places.append(Place(name, None, cell, tuple(through), by_index))
+            elif written.scope == "global":
                 *through, name = (written.name, *written.attributes)
                 places.append(Place(name, one.names, nowhere, tuple(through), by_index))
             elif written in of_object and bearer is not nowhere:

@@ -62,7 +62,7 @@ class _Thing:
     @property
     def key(self) -> object:
         """The same for what the same functions make for the same objects."""
-        return tuple((id(one.code), id(one.first())) for one in self.functions)
+        return tuple((id(one.code), id(one.first()), id(one.function())) for one in self.functions)
 
     @property
     def has_ended(self) -> bool:

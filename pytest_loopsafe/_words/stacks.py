@@ -224,17 +224,21 @@ def local_variables(frame: FrameType) -> dict[str, Any]:
     return copied
 
 
-def first_argument(frame: FrameType) -> Any:
-    """The first argument of a function that runs in a frame, a method's own object; or None.
+def unnoticed_variables(frame: FrameType) -> dict[str, Any]:
+    """The same of code that runs, where it cannot notice that they are read; else none.
 
     Before 3.13 a frame's variables are one dictionary: to read them changes what an earlier
     ``locals()`` of its code has given. So code that may have such a dictionary is left alone.
     """
+    asks = sys.version_info < (3, 13) and not _ASKS_FOR_LOCALS.isdisjoint(frame.f_code.co_names)
+    return {} if asks else local_variables(frame)
+
+
+def first_argument(frame: FrameType) -> Any:
+    """The first argument of a function that runs in a frame, a method's own object; or None."""
     code = frame.f_code
     names = code.co_varnames[: code.co_argcount]
-    if not names or (sys.version_info < (3, 13) and not _ASKS_FOR_LOCALS.isdisjoint(code.co_names)):
-        return None
-    return local_variables(frame).get(names[0])
+    return unnoticed_variables(frame).get(names[0]) if names else None
 
 
 _ASKS_FOR_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "breakpoint"})
