@@ -4,6 +4,7 @@ Each ``asyncio.run()`` has a context of its own. It is seen from CPython 3.12 on
 """
 
 import asyncio
+import functools
 import itertools
 import os
 import sys
@@ -22,6 +23,41 @@ tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
 is_ready = False
 once: set[str] = set()
+
+
+class Connected:
+    """What is computed once stays, and what it set by the way does not."""
+
+    @functools.cached_property
+    def connection(self) -> bool:
+        connection.set("open")
+        return True
+
+    @functools.cached_property
+    def name(self) -> str:
+        return "one that sets nothing"
+
+
+connected = Connected()
+
+
+@functools.cache
+def connect_once() -> bool:
+    connection.set("open")
+    return True
+
+
+def connecting() -> Callable[[str], None]:
+    def connect_as(name: str) -> None:
+        global is_ready
+        if not is_ready:
+            is_ready = True
+            connection.set(name)
+
+    return connect_as
+
+
+connect_by_name = functools.partial(connecting(), "open")
 
 
 class Database:
@@ -51,6 +87,8 @@ def not_ready() -> None:
     global is_ready
     is_ready = database.is_up = False
     once.clear()
+    connect_once.cache_clear()
+    vars(connected).clear()
 
 
 def connect() -> None:
@@ -103,15 +141,39 @@ async def ask_orm() -> None:
     Database.get()
 
 
+async def set_by_a_cached_property() -> None:
+    assert connected.connection
+    query()
+
+
+async def set_by_a_cached_function() -> None:
+    connect_once()
+    query()
+
+
+async def set_by_a_partial() -> None:
+    connect_by_name()
+    query()
+
+
+async def set_by_a_cached_function_and_each_time() -> None:
+    connect_once()
+    connection.set("open")
+    assert query() and connected.name
+
+
 def runs_by_itself() -> None:
     asyncio.run(set_once_and_asked())
 
 
 LOST = [
-    (set_once_and_asked, "is_ready"),
-    (set_by_a_caller_that_asks_a_set, "once"),
-    (state_of_an_orm, "database.is_up"),
-    (runs_by_itself, "is_ready"),
+    (set_once_and_asked, f"{__name__}.is_ready"),
+    (set_by_a_caller_that_asks_a_set, f"{__name__}.once"),
+    (state_of_an_orm, f"{__name__}.database.is_up"),
+    (runs_by_itself, f"{__name__}.is_ready"),
+    (set_by_a_cached_property, f"{__name__}.connected.connection"),
+    (set_by_a_cached_function, f"the cache of {__name__}.connect_once()"),
+    (set_by_a_partial, f"{__name__}.is_ready"),
 ]
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no tools")
@@ -121,7 +183,7 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no
 @pytest.mark.parametrize(("body", "what"), LOST, ids=lambda one: getattr(one, "__name__", ""))
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled", "threads"])
 def test_it_is_found(body: Callable[[], Any], what: str, schedule: str) -> None:
-    assert found_in(body, schedule=schedule) == [f"{__name__}.{what}"]
+    assert found_in(body, schedule=schedule) == [what]
 
 
 # -- what is in order ----------------------------------------------------------------------------
@@ -174,6 +236,7 @@ async def asked_before_it_is_set() -> None:
         set_for_one_task,
         of_the_first_run,
         asked_before_it_is_set,
+        set_by_a_cached_function_and_each_time,
     ],
 )
 @pytest.mark.parametrize("schedule", ["consecutive", "recycled"])

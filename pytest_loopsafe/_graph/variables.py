@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from types import CodeType, FunctionType
+from functools import cached_property, partial, partialmethod
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from pytest_loopsafe._graph.links import own_dict
 from pytest_loopsafe._graph.roots import users_roots
 from pytest_loopsafe._words.whose import TERRITORY
 
@@ -65,15 +67,24 @@ def _named_in(names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _codes_of(value: Any) -> Iterator[CodeType]:
     """The code of a function, a method or a property, of what it wraps, and of those within."""
     pending: list[Any] = [value]
+    seen: set[int] = set()
     while pending:
         one = pending.pop()
         kind = type(one)
+        if id(one) in seen:  # it wraps itself
+            continue
+        seen.add(id(one))
         if kind is CodeType:
             yield one
             pending += [part for part in one.co_consts if type(part) is CodeType]
-        elif kind is FunctionType:
-            pending += [one.__code__, vars(one).get("__wrapped__")]
         elif kind is property:
             pending.append(one.fget)
-        elif kind is classmethod or kind is staticmethod:
+        elif kind is classmethod or kind is staticmethod or kind is MethodType:
             pending.append(one.__func__)
+        elif kind is partial:
+            pending.append(one.func)
+        elif kind is cached_property or kind is partialmethod:
+            pending.append((own_dict(one) or {}).get("func"))
+        else:  # a function, a functools.cache, an object of a decorator's class
+            pending += [one.__code__] if kind is FunctionType else []
+            pending.append((own_dict(one) or {}).get("__wrapped__"))
