@@ -141,6 +141,27 @@ def of_class() -> None:
     Service.start_all()
 
 
+class Slots:
+    """It has no weak references."""
+
+    __slots__ = ("up",)
+
+    def __init__(self) -> None:
+        self.up = False
+
+    def start(self) -> None:
+        if not self.up:
+            self.up = True
+            asyncio.create_task(forever())
+
+
+slots = Slots()
+
+
+def in_slots() -> None:
+    slots.start()
+
+
 GUARDS: dict[Callable[[], None], str] = {
     module_flag: "flag",
     counter: "count",
@@ -155,6 +176,7 @@ GUARDS: dict[Callable[[], None], str] = {
     closure: "up",
     instance: "service.up",
     of_class: "Service.up",
+    in_slots: "slots.up",
 }
 
 
@@ -346,6 +368,14 @@ def started_in_each_loop() -> Body:
     return body
 
 
+def of_an_object_in_slots_in_each_loop() -> Body:
+    async def body() -> None:
+        Slots().start()
+        await asyncio.sleep(0)
+
+    return body
+
+
 def many_behind_a_wrapper() -> Body:
     async def body() -> None:
         await asyncio.gather(*(asyncio.create_task(logged(request())) for _ in range(50)))
@@ -461,6 +491,7 @@ def long_timer() -> Body:
     "make",
     [
         started_in_each_loop,
+        of_an_object_in_slots_in_each_loop,
         many_behind_a_wrapper,
         replaced_in_each_loop,
         saved_once_and_flushed,

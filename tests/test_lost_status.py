@@ -155,6 +155,36 @@ class Shared:
         cls.running = False
 
 
+class InSlots:
+    """It has no weak references."""
+
+    __slots__ = ("busy",)
+
+    def __init__(self) -> None:
+        self.busy = False
+
+    async def work(self) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        await forever()
+        self.busy = False
+
+    async def minds_the_end(self) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            await forever()
+        finally:
+            self.busy = False
+
+
+async def of_another_object_each_time() -> None:
+    await InSlots().work()
+
+
+in_slots = InSlots()
 service, other = Service(), Service()
 busy, count, LIMIT = False, 0, 1
 active: dict[str, bool] = {}
@@ -166,6 +196,7 @@ event = threading.Event()
 def _begin_anew() -> Iterator[None]:
     global busy, count
     yield
+    in_slots.busy = False
     service.__init__(), other.__init__()  # type: ignore[func-returns-value, misc]
     busy, count, Shared.running = False, 0, False
     runs.update(sync="idle")
@@ -270,6 +301,7 @@ async def entry_that_is_a_member(name: str = "sync") -> None:
 closure, decorated = _closure(), once_at_a_time(forever)
 
 BROKEN: dict[Callable[[], Any], str] = {
+    in_slots.work: "in_slots.busy",
     service.text: "service.state",
     service.member: "service.phase",
     service.equal_member: "service.phase",
@@ -401,7 +433,14 @@ def test_nobody_is_barred_where_one_loop_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "work",
-    [service.finally_, service.says_cancelled, service.asks_the_loop, service.asks_the_task],
+    [
+        service.finally_,
+        service.says_cancelled,
+        service.asks_the_loop,
+        service.asks_the_task,
+        in_slots.minds_the_end,
+        of_another_object_each_time,
+    ],
     ids=lambda one: one.__name__,
 )
 def test_who_minds_the_loops_end_is_left_alone(work: Callable[[], Any]) -> None:

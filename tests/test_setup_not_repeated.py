@@ -7,6 +7,7 @@ meant to.
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import enum
 import functools
 import itertools
@@ -87,7 +88,7 @@ def nothing_done() -> None:
     places.clear()
     names.clear()
     event.clear()
-    app.up = False
+    app.up = slots.up = False
     cached.cache_clear()
     Monitor.instance = None
 
@@ -226,6 +227,25 @@ class Plugin:
     def set_up(self) -> None:
         self.stage, self._handler = Stage.READY, lambda *_: None
         asyncio.get_running_loop().set_exception_handler(self._handler)
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    """It has no weak references."""
+
+    up: bool = False
+
+    def ensure(self) -> None:
+        if not self.up:
+            self.up = True
+            put()
+
+
+slots = Slots()
+
+
+def in_slots() -> None:
+    slots.ensure()
 
 
 plugins = [Plugin(), Plugin(), Plugin()]
@@ -372,6 +392,7 @@ REMEMBERS: dict[Callable[[], Any], str] = {
     behind_a_property: "with_property._handler",
     behind_a_method: "with_method._handler",
     stage_of_an_enumeration: "with_stage.stage",
+    in_slots: "slots.up",
     Tracer: "Tracer.instances",
     set_up_by_its_own_method: "ready.ready",
     handler_in_a_dictionary: "listening.handlers",
@@ -744,6 +765,26 @@ def its_object_is_another() -> Body:
     return body
 
 
+def its_object_in_slots_is_another() -> Body:
+    async def body() -> None:
+        own = Slots()
+        own.ensure()
+
+    return body
+
+
+def its_object_in_slots_is_another_than_the_first() -> Body:
+    """The first one is done, and is asked no more; the next ones have nothing to do."""
+    first = [True]
+
+    async def body() -> None:
+        own = slots if first else Slots(up=True)
+        own.ensure()
+        first.clear()
+
+    return body
+
+
 def in_a_factory_of_loops() -> Body:
     def new_loop() -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
@@ -930,6 +971,8 @@ SAFE = [
     refused_elsewhere,
     beside_an_entry_of_a_cache,
     its_object_is_another,
+    its_object_in_slots_is_another,
+    its_object_in_slots_is_another_than_the_first,
     in_a_factory_of_loops,
     one_loop_for_all,
     by_a_context_manager,

@@ -23,6 +23,7 @@ from pytest_loopsafe._graph.links import attributes, own_dict
 from pytest_loopsafe._graph.looks import looks
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._words.attributes import is_of_class_statement as is_of_class_statement
 from pytest_loopsafe._words.stacks import first_argument, is_library, local_variables, users_of
 
 _MAX_PARTS = 100
@@ -67,15 +68,6 @@ def surroundings(coroutine: Any, frames: Iterable[FrameType]) -> Surroundings:
 def _held_by(thing: Any) -> Iterable[Any]:
     """What is in an object's own attributes."""
     return attributes(thing).values() if is_of_class_statement(type(thing)) else ()
-
-
-def is_of_class_statement(kind: type) -> bool:
-    """Whether a class is somebody's own, not one of C code."""
-    return kind.__flags__ & _HEAP_TYPE != 0
-
-
-_HEAP_TYPE = 1 << 9
-"""``Py_TPFLAGS_HEAPTYPE``: the class was made by a class statement."""
 
 
 def _weak(things: Iterable[Any]) -> tuple[weakref.ref[Any], ...]:

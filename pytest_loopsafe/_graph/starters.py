@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import (
     AsyncGeneratorType,
@@ -21,7 +22,7 @@ from pytest_loopsafe._words.stacks import (
     suspended_chain,
 )
 from pytest_loopsafe._words.ways import entered_generators
-from pytest_loopsafe._words.weak import Ref, nowhere, weak
+from pytest_loopsafe._words.weak import Address, Ref, nowhere, weak_or_address
 from pytest_loopsafe._words.whose import TERRITORY, Whose
 
 _MAX_STARTERS = 8
@@ -35,13 +36,38 @@ class Starter:
         code: the function's.
         offset: the instruction at which it was.
         module: where it looks for globals.
-        bearer: the object whose method it is.
+        bearer: the object whose method it is; at rest `Bearers` tells more of it.
     """
 
     code: CodeType
     offset: int
     module: str
     bearer: Ref
+
+
+class Bearers:
+    """The objects whose methods they are, found once for one moment when all rests.
+
+    Where there is an address only, another object may be there by now: it counts only if a global
+    of the user's reaches it.
+
+    Args:
+        is_kept: tells whether one does.
+    """
+
+    def __init__(self, is_kept: Callable[[Any], bool]) -> None:
+        self._is_kept = is_kept
+        self._found: dict[Address, Any] = {}
+
+    def of(self, starter: Starter) -> Any:
+        """The object; None where it is gone, or there is none."""
+        ref = starter.bearer
+        if type(ref) is not Address:
+            return ref()
+        if ref not in self._found:
+            thing = ref.find()
+            self._found[ref] = thing if thing is not None and self._is_kept(thing) else None
+        return self._found[ref]
 
 
 def starters(*, within: bool = False) -> tuple[Starter, ...]:
@@ -75,7 +101,7 @@ _RUNNERS = frozenset({Whose.OURS, Whose.LAUNCHER})
 
 def _starter(frame: FrameType) -> Starter:
     code = frame.f_code
-    bearer = weak(first_argument(frame)) if is_method(code) else nowhere
+    bearer = weak_or_address(first_argument(frame)) if is_method(code) else nowhere
     module = frame.f_globals.get("__name__")
     return Starter(code, frame.f_lasti, module if type(module) is str else "", bearer)
 

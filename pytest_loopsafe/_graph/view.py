@@ -146,6 +146,10 @@ class Graph:
                 return owner.path
         return None
 
+    def is_kept(self, thing: Any) -> bool:
+        """Whether one of the user's globals reaches an object."""
+        return any(owner.own and not owner.hidden for owner in self.owners(thing))
+
     def readable(self, owner: Owner) -> str:
         """A path that ends at what its reader knows: the client, not a buffer deep within it."""
         for end, part in enumerate(owner.chain if not owner.hidden else (), start=1):

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_loopsafe._probes.monitoring import RUNS, TOOL
 from pytest_loopsafe._words.stacks import first_argument
-from pytest_loopsafe._words.weak import Ref
+from pytest_loopsafe._words.weak import Address, Ref
 
 _MAX_CODES = 1_000
 _MAX_OBJECTS = 20
@@ -69,10 +69,14 @@ class Reruns:
         thing = bearer()
         if thing is not None:
             known = followed.objects.get(id(thing))
-            if known is None or known[0]() is not thing:
+            if known is None or not _is_of(known[0], thing):
                 followed.objects[id(thing)] = bearer, _Last()
-            if len(followed.objects) > _MAX_OBJECTS:
-                del followed.objects[next(iter(followed.objects))]
+        elif type(bearer) is Address:
+            known = followed.objects.get(bearer.number)
+            if known is None or not bearer.is_same(known[0]):
+                followed.objects[bearer.number] = bearer, _Last()
+        if len(followed.objects) > _MAX_OBJECTS:
+            del followed.objects[next(iter(followed.objects))]
 
     def last(self, code: CodeType, key: str | None) -> int | None:
         """The last loop in which a function ran again, in passes of a key; 0 for none.
@@ -86,7 +90,7 @@ class Reruns:
         """The same, as the method of this object."""
         followed = self._followed.get(id(code))
         known = followed.objects.get(id(bearer)) if followed is not None else None
-        return known[1].of(key) if known is not None and known[0]() is bearer else None
+        return known[1].of(key) if known is not None and _is_of(known[0], bearer) else None
 
     def _ran(self, code: CodeType, frame: FrameType) -> None:
         followed = self._followed.get(id(code))
@@ -98,7 +102,7 @@ class Reruns:
             # Its first instruction: the function cannot have asked for its variables yet.
             own = first_argument(frame)
             known = followed.objects.get(id(own))
-            if known is not None and known[0]() is own:
+            if known is not None and _is_of(known[0], own):
                 known[1].note(number, key)
 
     def stop(self) -> None:
@@ -109,3 +113,7 @@ class Reruns:
     def forked(self) -> None:
         """Go on in a forked child."""
         TOOL.forked()
+
+
+def _is_of(ref: Ref, thing: Any) -> bool:
+    return ref.is_of(thing) if type(ref) is Address else ref() is thing

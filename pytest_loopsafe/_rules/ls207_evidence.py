@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from pytest_loopsafe._graph import guards
 from pytest_loopsafe._graph.owners import Owner
 from pytest_loopsafe._graph.reliance import Surroundings, is_linked, takes_back
-from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._graph.starters import Bearers, Starter
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo
@@ -100,6 +100,7 @@ class Evidence:
         self._graph = graph
         self._reruns = reruns
         self._searches: Counter[int] = Counter()
+        self._objects = Bearers(graph.is_kept)
 
     def of(self, lost: Lost) -> Verdict | None:
         """Where nothing like it was started again; None where nobody has asked for it."""
@@ -149,12 +150,12 @@ class Evidence:
         """
         kept, statuses = self._kept, set[str]()
         for starter in lost.within:
-            statuses |= guards.set_back_by(starter, _bearers(starter), kept)
+            statuses |= guards.set_back_by(starter, self._bearers(starter), kept)
         for starter in (*lost.within, *lost.chain) if statuses else ():
             last = self._reruns.last(starter.code, lost.loop.pass_key)
             if not (started if last is None else last > lost.loop.number):
                 continue
-            bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+            bearers = self._bearers(starter) if self._ran_for(starter, lost) else ()
             for guard in guards.guards_of(starter, bearers, kept):
                 if guard.path in statuses:
                     severity = Severity.ERROR if guard.is_certain else Severity.WARNING
@@ -182,6 +183,10 @@ class Evidence:
                 return Verdict(Severity.ERROR, keeper(bearer))
         return None
 
+    def _bearers(self, starter: Starter) -> tuple[Any, ...]:
+        bearer = self._objects.of(starter)
+        return () if bearer is None else (bearer,)
+
     def _ran_again(self, lost: Lost) -> int | None:
         """Which function ran again, the innermost; their number for none, None if nobody saw."""
         for index, starter in enumerate(lost.chain):
@@ -199,7 +204,7 @@ class Evidence:
 
     def _last_for(self, starter: Starter, lost: Lost) -> int | None:
         """The last loop in which a function ran for its object; None where nobody saw, or has."""
-        bearer = starter.bearer()
+        bearer = self._objects.of(starter)
         if bearer is None:
             return None
         return self._reruns.last_of(starter.code, bearer, lost.loop.pass_key)
@@ -213,13 +218,13 @@ class Evidence:
         return self._graph.single_path if last is None else self._kept
 
     def _guards(self, starter: Starter, lost: Lost) -> list[guards.Guard]:
-        bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+        bearers = self._bearers(starter) if self._ran_for(starter, lost) else ()
         return list(guards.guards_of(starter, bearers, self._keeper(starter, lost)))
 
     def _would_restart(self, chain: Sequence[Starter], task: Any) -> bool:
         """Whether one of these asks the task itself before it starts another."""
         return task is not None and any(
-            guards.asks(starter, task, _bearers(starter)) for starter in chain
+            guards.asks(starter, task, self._bearers(starter)) for starter in chain
         )
 
     def _tested(
@@ -230,7 +235,7 @@ class Evidence:
             return None
         holders = [thing for owner in owners for thing in owner.chain[:-1]]
         for starter in choosing:
-            bearers = _bearers(starter) if self._ran_for(starter, lost) else ()
+            bearers = self._bearers(starter) if self._ran_for(starter, lost) else ()
             path = guards.tested_in(starter, bearers, self._graph.single_path, holders, task)
             if path is not None:
                 return path
@@ -239,7 +244,7 @@ class Evidence:
     def _of_kept(self, choosing: Sequence[Starter], task: Any, lost: Lost) -> Verdict | None:
         """A variable has the cancelled task, and its starter takes that for a living one."""
         for starter in choosing:
-            if guards.ends(starter, task, _bearers(starter)):
+            if guards.ends(starter, task, self._bearers(starter)):
                 return None
             for guard in self._guards(starter, lost):
                 if guard.value is task:
@@ -270,11 +275,6 @@ class Evidence:
         if task is None or self._searches[id(lost.code)] > _MAX_SEARCHES:
             return []
         return [one for one in self._graph.owners(task) if one.own and not one.hidden]
-
-
-def _bearers(starter: Starter) -> tuple[Any, ...]:
-    bearer = starter.bearer()
-    return () if bearer is None else (bearer,)
 
 
 def _is_record(path: str) -> bool:

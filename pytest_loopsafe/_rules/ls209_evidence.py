@@ -26,7 +26,7 @@ from pytest_loopsafe._bytecode.places import changed_by, name_of
 from pytest_loopsafe._graph import guards
 from pytest_loopsafe._graph.guards import Guard
 from pytest_loopsafe._graph.kinds import entries_of, is_a
-from pytest_loopsafe._graph.starters import Starter
+from pytest_loopsafe._graph.starters import Bearers, Starter
 from pytest_loopsafe._graph.view import Graph
 from pytest_loopsafe._probes.reruns import Reruns
 from pytest_loopsafe._words.loops import LoopInfo, LoopRegistry
@@ -77,6 +77,7 @@ class Evidence:
         self._graph = graph
         self._loops = loops
         self._setup = setup
+        self._objects = Bearers(graph.is_kept)
 
     def found(self) -> Iterator[tuple[LoopInfo, str]]:
         """A loop that ran without it and what says that it is done; nothing where none does."""
@@ -120,7 +121,7 @@ class Evidence:
 
     def _bearers(self, starter: Starter) -> tuple[Any, ...]:
         """The object as whose method it ran again; nothing where that was another one's."""
-        bearer = starter.bearer()
+        bearer = self._objects.of(starter)
         if bearer is None:
             return ()
         last = self._setup.reruns.last_of(starter.code, bearer, None)

@@ -24,6 +24,15 @@ def is_plain_local(kind: type) -> bool:
     )
 
 
+def is_of_class_statement(kind: type) -> bool:
+    """Whether a class is somebody's own, not one of C code."""
+    return kind.__flags__ & _HEAP_TYPE != 0
+
+
+_HEAP_TYPE = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``: the class was made by a class statement."""
+
+
 def own_dict(thing: Any) -> dict[str, Any] | None:
     """The object's ``__dict__`` itself, past any ``__getattribute__``; None where it has none."""
     is_local = is_a(thing, threading.local)
