@@ -1274,6 +1274,21 @@ def test_what_is_meant_to_go_on_is_not(make: Make, kept: Kept) -> None:
     assert not [note for note in report.notes if "failed" in note]
 
 
+def test_what_is_gone_when_it_is_asked_for_is_kept_by_nobody() -> None:
+    """The collector may come between two looks at a task that only a weak reference leads to."""
+
+    class Asking:
+        task = None
+
+        def __init__(self) -> None:
+            self.other = None
+
+        def ask(self) -> bool:
+            return is_kept(lambda: None)
+
+    assert not Asking().ask()
+
+
 class Server:
     """What runs a loop, and has the task of it that goes on."""
 
