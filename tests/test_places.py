@@ -71,16 +71,16 @@ DONE = {
     "ready = True": {"stored": "ready"},
     "cell = 1": {"stored": "cell"},
     "count += 1": {"stored": "count"},
-    "self.a.b = make()": {"stored": ".b"},
+    "self.a.b = make()": {"stored": "self.a.b"},
     "make().attribute = 1": {"stored": ".attribute"},
-    "setattr(self, 'name', 1)": {"stored": ".name", "used": "self"},
+    "setattr(self, 'name', 1)": {"stored": "self.name", "used": "self"},
     "ready = other": {"stored": "ready", "used": "other"},
     "a = self.x": {},
     # filled
     "table['k'] = 1": {"stored": "table", "filled": "table"},
     "table[key] = make()": {"stored": "table", "filled": "table", "used": "key"},
     "del table['k']": {"stored": "table", "filled": "table"},
-    "self.xs[1:2] = []": {"stored": ".xs", "filled": "self.xs"},
+    "self.xs[1:2] = []": {"stored": "self.xs", "filled": "self.xs"},
     "table.setdefault('k', make())": {"stored": "table", "filled": "table", "changed": "table"},
     "seen.add('k')": {"stored": "seen", "filled": "seen", "changed": "seen"},
     "queue.put_nowait(1)": {"stored": "queue", "used": "queue"},
@@ -142,7 +142,7 @@ def test_what_becomes_of_a_place(source: str, done: dict[str, str]) -> None:
     places = read(source)
     given_back = [one for one in places.returned if isinstance(one, Place | Asked)]
     found = {
-        "stored": ["." * is_attribute + name for name, is_attribute in places.stored],
+        "stored": map(written, places.stored),
         "filled": map(written, places.filled),
         "changed": map(written, places.changed),
         "used": map(written, places.used),
