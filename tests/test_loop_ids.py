@@ -6,6 +6,7 @@ as applications do in globals. Nothing in these programs is read: it is told by 
 
 import asyncio
 import collections
+import datetime as dt
 import functools
 import gc
 import importlib.util
@@ -14,6 +15,7 @@ import queue
 import sys
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +163,60 @@ def a_lock_for_each(state: State) -> None:
     state.clients.setdefault(here(), asyncio.Lock())
 
 
+class Lazy:
+    """Its state is plain data; what it opens it opens within its methods."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def get(self) -> str:
+        return self.url
+
+
+class LazyStream:
+    __slots__ = ("url",)
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __aiter__(self) -> Any:
+        return self
+
+
+class Decorated:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @functools.lru_cache  # as a library's decorator, which keeps the function within
+    async def get(self) -> int:
+        return self.calls
+
+
+class Wrapper:
+    def __init__(self, wrapped: Any) -> None:
+        self.parts = {"first": [wrapped]}
+
+
+def a_lazy_client_for_each(state: State) -> None:
+    state.clients.setdefault(here(), Lazy("redis://"))
+
+
+def a_lazy_stream_for_each(state: State) -> None:
+    state.clients.setdefault(here(), LazyStream("redis://"))
+
+
+def a_decorated_method_for_each(state: State) -> None:
+    state.clients.setdefault(here(), Decorated())
+
+
+def a_lock_within_an_object_for_each(state: State) -> None:
+    state.clients.setdefault(here(), Wrapper(asyncio.Lock()))
+
+
+def a_lazy_client_within_an_object_for_each(state: State) -> None:
+    state.clients.setdefault(here(), Wrapper(Wrapper(Lazy("redis://"))))
+
+
 def a_bound_function_for_each(state: State) -> None:
     if here() not in state.clients:
         client = Client()
@@ -178,6 +234,11 @@ FOUND_BY_KEY = (
     a_cached_function,
     a_cached_function_with_names,
     a_lock_for_each,
+    a_lazy_client_for_each,
+    a_lazy_stream_for_each,
+    a_decorated_method_for_each,
+    a_lock_within_an_object_for_each,
+    a_lazy_client_within_an_object_for_each,
     a_bound_function_for_each,
 )
 FOUND_BESIDE = (
@@ -262,9 +323,39 @@ class Totals:
     names: tuple[str, ...] = ()
 
 
+class Tally:
+    """No record by its declaration: a plain class, as most are."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.whole: Tally | None = None
+        self.by_name: dict[str, int] = collections.Counter()
+
+    def add(self, name: str) -> None:
+        self.calls += 1
+        self.by_name[name] += 1
+
+    @property
+    def total(self) -> int:
+        return self.calls
+
+
+class SmallTally(Tally):
+    __slots__ = ("key", "lock", "number", "parts", "since")
+
+    def __init__(self, key: int = 0) -> None:
+        super().__init__()
+        self.key = f"loop {key}"
+        self.parts = [Tally()]
+        self.parts[0].whole = self
+        self.lock = threading.Lock()
+        self.since = dt.datetime.now(dt.UTC)
+        self.number = uuid.uuid4()
+
+
 def one_for_each_two_calls(state: State) -> None:
     """Of three calls the first and the third make one, as loops with new ids would."""
-    state.clients.setdefault(f"batch {len(state.kept) // 2}", State())
+    state.clients.setdefault(f"batch {len(state.kept) // 2}", Lazy("redis://"))
     state.kept.append(here() > 0)
 
 
@@ -296,6 +387,15 @@ def counted_in_a_list(state: State) -> None:
 
 def counted_in_a_record(state: State) -> None:
     state.clients.setdefault(here(), Totals()).calls += 1
+
+
+def counted_in_an_object(state: State) -> None:
+    state.clients.setdefault(here(), Tally()).add("get")
+
+
+def counted_in_an_object_of_objects(state: State) -> None:
+    state.home = state.home or functools.lru_cache(SmallTally)
+    state.home(here()).parts[0].add("get")
 
 
 def counted_in_a_set(state: State) -> None:
@@ -382,6 +482,8 @@ HARMLESS = (
     counted,
     counted_in_a_list,
     counted_in_a_record,
+    counted_in_an_object,
+    counted_in_an_object_of_objects,
     counted_in_a_set,
     counted_beside_a_client_of_all_loops,
     logged,
@@ -477,7 +579,7 @@ slotted = Slotted()
 
 def in_slots() -> None:
     if slotted.home != here():
-        slotted.client, slotted.home = Slotted(), here()
+        slotted.client, slotted.home = Client(), here()
 
 
 PLACES: list[tuple[Callable[[], None], str]] = [
@@ -774,7 +876,7 @@ def test_what_a_thread_keeps_in_some_passes_is_nobodys_answer_to_an_id(run: Run)
 
     def fill() -> None:
         while (state := wanted.get()) is not None:
-            state.clients[f"job {len(state.clients)}"] = State()
+            state.clients[f"job {len(state.clients)}"] = Lazy("redis://")
             filled.set()
 
     def body(state: State) -> None:

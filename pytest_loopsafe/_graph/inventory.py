@@ -111,10 +111,11 @@ class Inventory:
             known: what was there before.
             followed: things whose memories will be asked for, besides those of what is new.
         """
+        records: dict[int, bool] = {}
         new = {
             key: one
             for key, one in self._things.items()
-            if not _is_known(one, known) and is_thing(one)
+            if not _is_known(one, known) and is_thing(one, records)
         }
         # All at once, and before any name is looked for: to read an object's attributes may give it
         # a dictionary, which the walk has not met.
