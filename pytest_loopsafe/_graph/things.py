@@ -130,7 +130,14 @@ def _is_async(member: Any) -> bool:
 
 
 def _is_data(record: Any, records: dict[int, bool]) -> bool:
-    """Whether there is nothing but numbers, texts, containers and records of them in a record."""
+    """Whether there is nothing but numbers, texts, containers and records of them in a record.
+
+    Of who holds nothing at all its content says nothing.
+    """
+    if all(
+        is_a(held, type) or (type(held) is dict and not held) for held in gc.get_referents(record)
+    ):
+        return False
     pending, seen = [record], {id(record)}
     while pending and len(seen) < _MAX_PARTS:
         for held in gc.get_referents(pending.pop()):
