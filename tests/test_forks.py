@@ -305,6 +305,25 @@ def test_a_parents_connection_that_is_written_to(way: str, where: str, closed: b
         report = report_of(way, work)
     assert "LS402" in codes(report)
     assert codes(report) <= {"LS401", "LS402"}
+    assert not [one.message for one in report.findings if "thread" in one.message]
+
+
+def test_a_connection_of_the_loop_that_forked_the_child() -> None:
+    async def main() -> None:
+        near, far = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=near)
+        by_os_fork(lambda: writer.write(b"from the child\n"))
+        writer.close()
+        await writer.wait_closed()
+        far.close()
+
+    report = pytest_loopsafe.run(main, loops=1, check=False)
+    finding = next(one for one in report.findings if one.code == "LS402")
+    assert finding.message.startswith("write() was called in a forked child on an open transport")
+    assert finding.message.endswith(
+        f"of loop 1 of the parent (running), made in process {os.getpid()}"
+    )
+    assert finding.stacks[0].title == "used in the child"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -170,7 +170,8 @@ class ThreadCalls(Detector):
     def observe(self, sighting: Sighting) -> Iterator[Observation]:
         """Report calls at once; work handed to a loop that rests, at the end of the run."""
         if isinstance(sighting, CalledFromThread):
-            if not in_finalizer(live_frames()):
+            stops_copy = sighting.method == "stop" and self.loops.of(sighting.loop).inherited
+            if not stops_copy and not in_finalizer(live_frames()):
                 yield self._called(sighting)
         elif isinstance(sighting, WaitedFor):
             info = self.loops.of(sighting.loop)
@@ -191,6 +192,8 @@ class ThreadCalls(Detector):
         elif isinstance(sighting, ConnectionDriven):
             # A transport writes and reads where its loop runs, and locks nothing.
             if sighting.running is None and sighting.loop.is_running():
+                if self.loops.of(sighting.loop).inherited:
+                    return  # LS402
                 call = CalledFromThread(sighting.loop, sighting.method, sighting.thing)
                 yield from self.observe(call)
         elif isinstance(sighting, ScheduledAside):
@@ -203,11 +206,14 @@ class ThreadCalls(Detector):
 
     def _called(self, sighting: CalledFromThread) -> Observation:
         info = self.loops.of(sighting.loop)
+        where = "which runs in another thread, without its thread-safe entry points"
+        title = f"called in another thread than that of {info}"
+        if info.inherited:
+            where, title = "which does not run in a forked child", "called in the child"
         return self._found(
-            f"{sighting.method}() reached {info}, which runs in another thread, without its "
-            "thread-safe entry points",
+            f"{sighting.method}() reached {info}, {where}",
             info,
-            Stack(f"called in another thread than that of {info}", stack_here()),
+            Stack(title, stack_here()),
             RULE.remedy,
             sighting.thing,
         )

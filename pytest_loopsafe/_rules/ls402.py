@@ -81,12 +81,13 @@ class SharedConnection(Detector):
     def _driven(self, sighting: ConnectionDriven, home: LoopInfo) -> Observation:
         loop = self.loops.of(sighting.running) if sighting.running is not None else None
         state = state_of(sighting.loop)
+        where = f", in {name_loop(loop)}," if loop is not None else ""
         return Observation(
             Finding(
                 SHARED_CONNECTION,
-                f"{sighting.method}() was called in {name_loop(loop)} on "
-                f"{name_thing(sighting.thing)} of {name_loop(home, state)} (made in the parent "
-                f"process, {home.pid})",
+                f"{sighting.method}() was called in a forked child{where} on "
+                f"{name_thing(sighting.thing)} of {name_loop(home, state)}, made in process "
+                f"{home.pid}",
                 loop,
                 home,
                 (Stack("used in the child", stack_here()), *loop_births(home, loop)),
