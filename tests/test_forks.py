@@ -238,16 +238,20 @@ def running_elsewhere() -> Iterator[asyncio.AbstractEventLoop]:
             thread.join()
 
 
-@pytest.mark.parametrize("how", ["call_soon", "create_task", "future"])
+@pytest.mark.parametrize("how", ["call_soon", "create_task", "future", "event"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_on_a_loop_that_runs_in_a_thread_of_the_parent(way: str, how: str) -> None:
     with running_elsewhere() as loop:
-        future = loop.create_future()
+        future, event = loop.create_future(), asyncio.Event()
         future.add_done_callback(print)
+        waiting = asyncio.run_coroutine_threadsafe(event.wait(), loop)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.001), loop).result()
 
         def work() -> None:
             if how == "call_soon":
                 loop.call_soon(print)
+            elif how == "event":
+                event.set()
             elif how == "future":
                 future.set_result(None)
             else:
@@ -256,7 +260,111 @@ def test_a_call_on_a_loop_that_runs_in_a_thread_of_the_parent(way: str, how: str
 
         report = report_of(way, work)
         future.cancel()
+        loop.call_soon_threadsafe(event.set)
+        waiting.result()
     assert codes(report) == {"LS401"}
+    for finding in report.findings:
+        assert "thread" not in f"{finding.message} {finding.stacks[0].title}"
+        assert "by a forked child" in finding.message or "in a forked child" in finding.message
+
+
+def keep(task: "asyncio.Task[None]") -> None:
+    task._log_destroy_pending = False
+
+
+GIVEN: dict[str, Callable[[asyncio.AbstractEventLoop], Any]] = {
+    "call_soon": lambda loop: loop.call_soon(print),
+    "call_soon_threadsafe": lambda loop: loop.call_soon_threadsafe(print),
+    "call_later": lambda loop: loop.call_later(0.01, print),
+    "call_at": lambda loop: loop.call_at(loop.time(), print),
+    "create_task": lambda loop: keep(loop.create_task(asyncio.sleep(0))),
+    "ensure_future": lambda loop: keep(asyncio.ensure_future(asyncio.sleep(0), loop=loop)),
+}
+LETS_GO: dict[str, Callable[[asyncio.AbstractEventLoop, Any], Any]] = {
+    "stop at once": lambda loop, task: loop.stop(),
+    "stop": lambda loop, task: loop.call_soon_threadsafe(loop.stop),
+    "cancel": lambda loop, task: loop.call_soon_threadsafe(task.cancel),
+    "cancel at once": lambda loop, task: task.cancel(),
+    "a finalizer": lambda loop, task: Flushed(loop),
+}
+
+
+class Flushed:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+
+    def __del__(self) -> None:
+        self.loop.call_soon_threadsafe(print)
+
+
+@contextmanager
+def with_a_task() -> Iterator[tuple[asyncio.AbstractEventLoop, Any]]:
+    """A loop of the parent's that rests, and a task of it that waits."""
+    with parents_loop() as loop:
+        loop.set_debug(False)
+        task = loop.create_task(asyncio.Event().wait())
+        loop.run_until_complete(asyncio.sleep(0))
+        try:
+            yield loop, task
+        finally:
+            task.cancel()
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+
+
+@pytest.mark.parametrize("method", GIVEN)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_child_schedules_on_a_parents_loop_is_never_done(way: str, method: str) -> None:
+    with with_a_task() as (loop, _):
+        report = report_of(way, lambda: GIVEN[method](loop))
+    (finding,) = report.findings
+    assert finding.code == "LS401"
+    assert f"was given work ({method}()) by a forked child" in finding.message
+    assert finding.stacks[0].title == "used in the child"
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_what_a_child_schedules_on_the_loop_that_forked_it(method: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        by_os_fork(lambda: GIVEN[method](loop))
+
+    report = pytest_loopsafe.run(main, loops=2, check=False)
+    assert [(one.code, one.count, one.passes) for one in report.findings] == [("LS401", 2, (1, 2))]
+
+
+@pytest.mark.parametrize("method", ["call_soon_threadsafe", "call_later", "ensure_future"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_child_schedules_on_a_loop_of_a_thread(way: str, method: str) -> None:
+    with running_elsewhere() as loop:
+        report = report_of(way, lambda: GIVEN[method](loop))
+    assert codes(report) == {"LS401"}
+
+
+@pytest.mark.parametrize("how", LETS_GO)
+@pytest.mark.parametrize("way", WAYS)
+def test_to_let_go_of_a_parents_loop_gives_it_no_work(way: str, how: str) -> None:
+    with with_a_task() as (loop, task):
+        report = report_of(way, lambda: LETS_GO[how](loop, task))
+        loop.run_until_complete(asyncio.sleep(0))
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        beside = report_of(way, lambda: LETS_GO[how](loop, task)) if "once" not in how else report
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+    assert not report.findings, str(report)
+    assert not beside.findings, str(beside)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_childs_own_loop_beside_a_parents(way: str) -> None:
+    async def main() -> None:
+        for given in GIVEN.values():
+            given(asyncio.get_running_loop())
+        await asyncio.sleep(0.02)
+
+    with with_a_task():
+        report = report_of(way, lambda: asyncio.run(main()))
+    assert not report.findings, str(report)
 
 
 def test_a_coroutine_handed_to_a_loop_of_the_parent_never_starts() -> None:

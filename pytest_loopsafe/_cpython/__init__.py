@@ -104,7 +104,7 @@ from pytest_loopsafe._cpython.runners import (
     runner_context,
     runner_loop,
 )
-from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
+from pytest_loopsafe._cpython.scheduling import gives_work, quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import (
     CALLBACK_BEGINS,
@@ -192,6 +192,7 @@ __all__ = [
     "future_loop",
     "future_parts",
     "get_running_loop",
+    "gives_work",
     "goes_on_by",
     "handled_signals",
     "has_begun",

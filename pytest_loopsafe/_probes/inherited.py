@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import MethodType
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
 from pytest_loopsafe import _cpython
@@ -30,6 +30,17 @@ Loop = asyncio.AbstractEventLoop
 @dataclass(frozen=True)
 class SelectorTouched(Sighting):
     """A child is about to call a method of the selector of an open loop of its parent's."""
+
+    loop: Loop
+    method: str
+
+
+@dataclass(frozen=True)
+class GivenWork(Sighting):
+    """A child is about to schedule something on an open loop of its parent's that it does not run.
+
+    Not what only lets go: to stop the loop, to cancel a task, to close.
+    """
 
     loop: Loop
     method: str
@@ -71,6 +82,8 @@ _ON_SELECTORS = ("register", "unregister", "modify", "select")
 _READS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "read")
 _USES = (*_READS, "send", "sendall", "sendmsg", "write", "shutdown")
 _FOREIGN = ("add_reader", "add_writer", "remove_reader", "remove_writer")
+_SCHEDULE = ("call_soon", "call_soon_threadsafe", "call_at")
+_LETS_GO = ("stop", "cancel", "close", "abort")
 _HARMLESS = {getattr(signal, name, None) for name in ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH")}
 """What a process does not even notice that has no handler for them."""
 
@@ -98,7 +111,10 @@ class _Child:
             selector = _cpython.shared_selector(loop)
             if selector is not None:
                 self._hook_selector(selector, weakref.ref(loop))
-        self._hook_foreign({id(loop): weakref.ref(loop) for loop in open_loops})
+        inherited = {id(loop): weakref.ref(loop) for loop in open_loops}
+        self._hook_foreign(inherited)
+        if inherited:
+            self._hook_scheduling(inherited)
         self._hook_signals(open_loops)
 
     # -- selectors -----------------------------------------------------------------------------
@@ -141,6 +157,33 @@ class _Child:
 
         for name in _FOREIGN:
             self._patches.on_loop_classes(name, build, inherited=True, foreign_only=True)
+
+    # -- what is scheduled ---------------------------------------------------------------------
+
+    def _hook_scheduling(self, inherited: dict[int, weakref.ref[Any]]) -> None:
+        """Other loops of their classes are the child's own, and pass."""
+        running, of_parent, emit = _cpython.get_running_loop, inherited.get, self._emit
+
+        def build(original: Callable[..., Any]) -> Callable[..., Any]:
+            at = 1 if original.__name__ == "call_at" else 0
+
+            def call_soon(self: Any, *args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                parents: Any = of_parent(id(self), nowhere)()
+                if parents is not self:
+                    return original(self, *args, **kwargs)
+                if running() is not parents and not self.is_closed() and not _lets_go(*args[at:]):
+                    emit(GivenWork(self, original.__name__))
+                handle = original(self, *args, **kwargs)
+                if _cpython.in_debug(self):
+                    _cpython.forget_hook(handle)
+                return handle
+
+            return call_soon
+
+        for name in _SCHEDULE:
+            self._patches.on_loop_classes(name, build, inherited=True)
+        self._patches.on_loop_classes("call_later", build, inherited=True, foreign_only=True)
 
     # -- signals -------------------------------------------------------------------------------
 
@@ -229,6 +272,18 @@ class _Child:
 
 _SOCKET = socket.socket
 """As it was when nobody had put another one in its place."""
+
+
+def _lets_go(callback: Any = None, *args: Any) -> bool:
+    """Whether a callback only ends something, or is told that something was cancelled."""
+    is_method = type(callback) in (MethodType, BuiltinMethodType)
+    if is_method and issubclass(type(callback.__self__), _ENDED) and callback.__name__ in _LETS_GO:
+        return True
+    told: Any = args[0] if args else None
+    return issubclass(type(told), asyncio.Future) and asyncio.Future.cancelled(told)
+
+
+_ENDED = (Loop, asyncio.Future, asyncio.BaseTransport, asyncio.Handle, asyncio.AbstractServer)
 
 
 def _wakeup_descriptor() -> int:

@@ -2,8 +2,9 @@
 
 A fork copies objects, and shares what the operating system keeps: an inherited loop has the
 parent's selector. Evidence: the loop was there when the child began, and it was run or given work
-in the child. What is seen under a rule for one process (LS101, LS102, ...) is told under this one
-by `pytest_loopsafe._rules.inherited`.
+in the child: by the user's own code, and not only to stop or cancel something. What is seen under a
+rule for one process (LS101, LS102, ...) is told under this one by
+`pytest_loopsafe._rules.inherited`.
 
 So is a pool of threads, which a loop gives its work to: none of its threads came along, and it
 makes no new one as long as it believes that an inherited one is idle. Evidence: it has taken work,
@@ -24,7 +25,12 @@ from typing import Any
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._graph.bindings import is_transport
 from pytest_loopsafe._probes.executors import ExecutorProbe, JobStranded
-from pytest_loopsafe._probes.inherited import InheritanceProbe, SelectorTouched, SignalTaken
+from pytest_loopsafe._probes.inherited import (
+    GivenWork,
+    InheritanceProbe,
+    SelectorTouched,
+    SignalTaken,
+)
 from pytest_loopsafe._probes.instrumentation import Sighting
 from pytest_loopsafe._probes.lives import LifeProbe, LoopRan
 from pytest_loopsafe._rules.base import Detector, loop_births
@@ -34,7 +40,14 @@ from pytest_loopsafe._words.findings import Finding, Observation
 from pytest_loopsafe._words.loops import state_of
 from pytest_loopsafe._words.naming import name_loop
 from pytest_loopsafe._words.rules import Rule, Severity
-from pytest_loopsafe._words.stacks import Stack, live_frames, stack_here, users_here
+from pytest_loopsafe._words.stacks import (
+    Stack,
+    is_library,
+    is_stdlib,
+    live_frames,
+    stack_here,
+    users_here,
+)
 
 INHERITED_LOOP = Rule(
     "LS401",
@@ -69,7 +82,7 @@ class InheritedLoop(Detector):
 
     rules = (INHERITED_LOOP,)
     probes = (LifeProbe(), HandOverProbe(), ExecutorProbe(), InheritanceProbe())
-    judges = (LoopRan, HandedOver, JobStranded, SelectorTouched, SignalTaken)
+    judges = (LoopRan, HandedOver, GivenWork, JobStranded, SelectorTouched, SignalTaken)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -86,14 +99,20 @@ class InheritedLoop(Detector):
         if isinstance(sighting, SelectorTouched):
             yield from self._touched(sighting)
             return
-        assert isinstance(sighting, LoopRan | HandedOver)
+        assert isinstance(sighting, LoopRan | HandedOver | GivenWork)
         home = self.loops.of(sighting.loop)
         if not home.inherited or sighting.loop.is_closed():
             return
+        done = "was handed a coroutine by"
         if isinstance(sighting, LoopRan):
+            done = "was run in"
             self._run_here.add(home.number)
+        elif isinstance(sighting, GivenWork):
+            method = _asked_for(sighting)
+            if method is None or home.number in self._run_here:
+                return
+            done = f"was given work ({method}()) by"
         state = state_of(sighting.loop)
-        done = "was run in" if isinstance(sighting, LoopRan) else "was handed a coroutine by"
         yield Observation(
             Finding(
                 INHERITED_LOOP,
@@ -169,3 +188,19 @@ class InheritedLoop(Detector):
             ),
             about=(sighting.pool,),
         )
+
+
+def _asked_for(sighting: GivenWork) -> str | None:
+    """Which of asyncio's functions the user's own code has called; None where it was no such.
+
+    What asyncio and libraries schedule by themselves may be their way to close; and what runs a
+    loop, or hands over a coroutine, is told as that.
+    """
+    frames = live_frames()
+    method = sighting.method
+    while frames and is_stdlib(frames[-1].f_code.co_filename):
+        code = frames.pop().f_code
+        method = code.co_name if _cpython.gives_work(code) else ""
+    if not method or not frames or is_library(frames[-1].f_code.co_filename):
+        return None
+    return None if in_finalizer(live_frames()) else method
