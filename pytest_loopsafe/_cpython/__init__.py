@@ -40,6 +40,7 @@ from pytest_loopsafe._cpython.executors import followers, is_deserted, is_shut
 from pytest_loopsafe._cpython.forks import (
     SELECTOR_BASE,
     SIGNAL_HANDLER,
+    gives_work,
     handled_signals,
     shared_selector,
 )
@@ -104,7 +105,7 @@ from pytest_loopsafe._cpython.runners import (
     runner_context,
     runner_loop,
 )
-from pytest_loopsafe._cpython.scheduling import gives_work, quick_call_soon, runs_plainly
+from pytest_loopsafe._cpython.scheduling import quick_call_soon, runs_plainly
 from pytest_loopsafe._cpython.servers import Server
 from pytest_loopsafe._cpython.steps import (
     CALLBACK_BEGINS,

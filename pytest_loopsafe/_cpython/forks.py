@@ -12,6 +12,8 @@ import asyncio
 import inspect
 import os
 import selectors
+from asyncio import base_events, futures, tasks
+from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._cpython.topic import Absent, Topic, find
@@ -40,6 +42,19 @@ def handled_signals(loop: Any) -> frozenset[int]:
     return frozenset(getattr(loop, "_signal_handlers", None) or ())
 
 
+_SCHEDULE = ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "create_task")
+_GIVE_WORK = {
+    base_events.__file__: _SCHEDULE,
+    tasks.__file__: ("ensure_future", "_ensure_future", "__init__"),
+    futures.__file__: ("set_result", "set_exception", "add_done_callback"),
+}
+
+
+def gives_work(code: CodeType) -> bool:
+    """Whether a function of asyncio's schedules what its caller wants done, and does no more."""
+    return code.co_name in _GIVE_WORK.get(code.co_filename, ())
+
+
 def _names_in(function: Any) -> tuple[str, ...]:
     names: tuple[str, ...] = inspect.unwrap(function).__code__.co_names
     return names
@@ -52,6 +67,8 @@ def _shows_what_is_shared() -> bool:
     adds = _names_in(asyncio.SelectorEventLoop.add_signal_handler)
     is_seen = "_signal_handlers" in adds and "_sighandler_noop" in adds
     is_seen &= SIGNAL_HANDLER is not None and "_selector" in _names_in(base.__init__)
+    schedules = [inspect.unwrap(getattr(asyncio.BaseEventLoop, one)) for one in _SCHEDULE]
+    is_seen &= all(gives_work(one.__code__) for one in schedules)
     return is_seen and "register" in vars(SELECTOR_BASE)
 
 

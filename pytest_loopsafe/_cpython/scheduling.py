@@ -14,9 +14,8 @@ import contextvars
 import gc
 import operator
 import threading
-from asyncio import base_events, events, futures, tasks
+from asyncio import base_events, events
 from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._cpython.loops import BaseEventLoop
@@ -34,24 +33,6 @@ _CALLS = (
     "_source_traceback",
 )
 _MAKES = ("events", "Handle", "_source_traceback", "_ready", "append")
-
-
-_GIVE_WORK = {
-    base_events.__file__: (
-        "call_soon",
-        "call_soon_threadsafe",
-        "call_later",
-        "call_at",
-        "create_task",
-    ),
-    tasks.__file__: ("ensure_future", "_ensure_future", "__init__"),
-    futures.__file__: ("set_result", "set_exception", "add_done_callback"),
-}
-
-
-def gives_work(code: CodeType) -> bool:
-    """Whether a function of asyncio's schedules what its caller wants done, and does no more."""
-    return code.co_name in _GIVE_WORK.get(code.co_filename, ())
 
 
 def quick_call_soon(
