@@ -108,6 +108,15 @@ def in_a_function_of_its_own() -> None:
             pass
 
 
+def installed_at_the_policy() -> None:
+    asyncio.get_event_loop_policy().set_event_loop(asyncio.new_event_loop())
+    asyncio.run(work())
+    try:
+        asyncio.get_event_loop().run_until_complete(work())
+    except Exception:
+        pass
+
+
 LOST = (
     swallowed,
     comes_out,
@@ -115,6 +124,7 @@ LOST = (
     kept_by_nobody,
     asked_for_by_a_library,
     in_a_function_of_its_own,
+    installed_at_the_policy,
 )
 
 # -- in order --------------------------------------------------------------------------------------
@@ -234,6 +244,31 @@ IN_ORDER = (
     asked_by_a_finalizer,
 )
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    POLICY: Any = type(asyncio.get_event_loop_policy())
+
+
+class Policy(POLICY):  # type: ignore[misc]
+    def set_event_loop(self, loop: Any) -> None:
+        super().set_event_loop(loop)
+
+
+# -- left ------------------------------------------------------------------------------------------
+
+
+def set_it(loop: Any) -> None:
+    asyncio.set_event_loop(loop)
+
+
+def set_at_the_policy(loop: Any) -> None:
+    asyncio.get_event_loop_policy().set_event_loop(loop)
+
+
+def set_at_another_policy(loop: Any) -> None:
+    Policy().set_event_loop(loop)
+
+
 SCHEDULES = ["consecutive", "recycled", "persistent", "threads", "concurrent"]
 
 
@@ -259,6 +294,34 @@ def test_who_asks_for_what_was_taken_away_is_told(
 @pytest.mark.parametrize("function", IN_ORDER, ids=lambda function: function.__name__)
 def test_who_is_prepared_is_not(function: Callable[[], None], schedule: str) -> None:
     assert found(function, loops=3, schedule=schedule) == []
+
+
+SETTERS = {
+    set_it: "asyncio.set_event_loop()",
+    set_at_the_policy: "the policy's set_event_loop()",
+    set_at_another_policy: "the policy's set_event_loop()",
+}
+
+
+@pytest.mark.parametrize("setter", SETTERS, ids=lambda setter: setter.__name__)
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_who_leaves_a_loop_installed_is_told_once(
+    setter: Callable[[Any], None], taken_back: bool
+) -> None:
+    def main() -> None:
+        loop = asyncio.new_event_loop()
+        setter(loop)
+        loop.run_until_complete(work())
+        if taken_back:
+            setter(None)
+        loop.close()
+
+    report = found(main, loops=2)
+    assert [one.count for one in report] == [] if taken_back else [1]
+    for finding in report:
+        assert finding.message == f"loop 2 was installed with {SETTERS[setter]} and left installed"
+        assert finding.stacks[0].site is not None
+        assert finding.stacks[0].site.function == setter.__name__
 
 
 @pytest.mark.parametrize(("function", "count"), [(swallowed, 1), (made_in_a_net, 0)])

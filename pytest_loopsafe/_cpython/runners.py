@@ -32,8 +32,8 @@ def runner_loop(runner: Any) -> asyncio.AbstractEventLoop | None:
     return loop
 
 
-def policies() -> tuple[Any, ...]:
-    """The classes of policies that say themselves how to get a loop."""
+def policies(method: str | None = None) -> tuple[Any, ...]:
+    """The classes of policies; those that have a method of their own, to get a loop or set one."""
     pending: list[Any] = [find("events", "AbstractEventLoopPolicy", None)]
     pending += [find("events", "_AbstractEventLoopPolicy", None)]  # from 3.14 on
     found: dict[Any, None] = {}
@@ -42,7 +42,7 @@ def policies() -> tuple[Any, ...]:
         if kind is not None and kind not in found:
             found[kind] = None
             pending += kind.__subclasses__()
-    return tuple(kind for kind in found if "get_event_loop" in vars(kind))
+    return tuple(kind for kind in found if method is None or method in vars(kind))
 
 
 def as_of_asyncio(function: Any) -> Any:
@@ -104,8 +104,11 @@ def _sees_setters() -> bool:
 
 
 def _sees_getters() -> bool:
-    kinds = {getattr(kind, "__module__", "").partition(".")[0] for kind in policies()}
-    return "asyncio" in kinds and as_of_asyncio(_sees_setters)() is True
+    sees = all(
+        any(getattr(kind, "__module__", "").startswith("asyncio.") for kind in policies(method))
+        for method in ("get_event_loop", "set_event_loop")
+    )
+    return sees and as_of_asyncio(_sees_setters)() is True
 
 
 def _tells_installed() -> bool:

@@ -1,7 +1,7 @@
 """LS305: the code installs a loop for its thread, and leaves it there or loses it to a run.
 
-Evidence: the last call of ``set_event_loop`` in a thread was the user's own and gave a loop; at
-the end of the run that thread lives, and the loop does not run in it.
+Evidence: the last call of ``set_event_loop``, asyncio's or the policy's, in a thread was the user's
+own and gave a loop; at the end of the run that thread lives, and the loop does not run in it.
 
 Or a run has ended, which takes away whatever was installed, and ``get_event_loop()`` has failed
 since, or given another loop: that of who had installed one by hand (or had had the policy make one)
@@ -68,7 +68,7 @@ class _Installed:
     """A loop that was installed for a thread.
 
     Attributes:
-        is_by_hand: with ``set_event_loop``, and not by the policy that was asked for one.
+        by: how it was set by hand; None where the policy that was asked for one did it.
         serves_all: it was installed before the first pass.
         maker: who did it, where that is known: a test, or a fixture.
     """
@@ -76,7 +76,7 @@ class _Installed:
     ref: weakref.ref[Any]
     info: LoopInfo
     frames: tuple[Frame, ...]
-    is_by_hand: bool
+    by: str | None
     serves_all: bool
     maker: Maker | None
 
@@ -143,18 +143,19 @@ class LoopSetGlobally(Detector):
                 self._taken[ident] = _Taken(installed, frames)
         elif by_user:
             self._taken.pop(ident, None)
-            self._installed[ident] = self._as_installed(seen.loop, frames, by_hand=True)
+            by = "the policy's " if seen.by_policy else "asyncio."
+            self._installed[ident] = self._as_installed(seen.loop, frames, f"{by}set_event_loop()")
         elif not seen.by_runner:
             self._taken.pop(ident, None)
 
-    def _as_installed(self, loop: Any, frames: tuple[Frame, ...], *, by_hand: bool) -> _Installed:
+    def _as_installed(self, loop: Any, frames: tuple[Frame, ...], by: str | None) -> _Installed:
         info, serves_all = self.loops.of(loop), self.loops.pass_number == 0
         maker = self.loops.maker()
-        return _Installed(weakref.ref(loop), info, frames, by_hand, serves_all, maker)
+        return _Installed(weakref.ref(loop), info, frames, by, serves_all, maker)
 
     def _got(self, loop: Any) -> Iterator[Observation]:
         ident = threading.get_ident()
-        installed = self._as_installed(loop, current_stack(), by_hand=False)
+        installed = self._as_installed(loop, current_stack(), None)
         if self._made_by_policy.pop(ident, None) != installed.info.number:
             return
         taken = self._taken.pop(ident, None)
@@ -199,7 +200,7 @@ class LoopSetGlobally(Detector):
         message = f"{what}: a run that had ended has left none to the main thread"
         if taken.installed is not None:
             info = taken.installed.info
-            by = "asyncio.set_event_loop()" if taken.installed.is_by_hand else "the policy"
+            by = taken.installed.by or "the policy"
             message = f"{what}: {info}, installed by {by}, was taken away by a run that ended"
             stacks.append(Stack(f"{info} was installed here", taken.installed.frames))
         stacks.append(Stack("the run that took it away ended here", taken.frames))
@@ -214,7 +215,7 @@ class LoopSetGlobally(Detector):
             loop = installed.ref()
             if ident not in alive or (loop is not None and loop.is_running()):
                 continue  # its thread is gone, or it is the loop of a thread of its own
-            if not installed.is_by_hand or installed.serves_all:
+            if installed.by is None or installed.serves_all:
                 continue
             if self._may_take_back(installed.maker):
                 self.waits = True
@@ -223,7 +224,7 @@ class LoopSetGlobally(Detector):
             yield Observation(
                 Finding(
                     SET,
-                    f"{info} was installed with asyncio.set_event_loop() and left installed",
+                    f"{info} was installed with {installed.by} and left installed",
                     None,
                     info,
                     (Stack("it was installed here", installed.frames), *loop_births(info)),
