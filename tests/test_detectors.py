@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -243,6 +244,16 @@ def calls_a_closed_loop(method: str) -> Body:
     return body
 
 
+def sets_up_a_closed_loop(method: str, make: Callable[[], Any]) -> Body:
+    shared = Shared()
+
+    async def body() -> None:
+        loop = shared.once(asyncio.get_running_loop)
+        getattr(loop, method)(make())
+
+    return body
+
+
 def writes_through_a_closed_loop() -> Body:
     shared = Shared()
 
@@ -374,6 +385,16 @@ CASES: dict[str, Case] = {
     **{
         f"{method} on a closed loop": Case("LS103", lambda m=method: calls_a_closed_loop(m), False)
         for method in ("call_soon", "call_soon_threadsafe", "call_later", "call_at")
+    },
+    **{
+        f"{method} on a closed loop": Case(
+            "LS103", lambda m=method, f=make: sets_up_a_closed_loop(m, f), None
+        )
+        for method, make in {
+            "set_exception_handler": lambda: lambda loop, context: None,
+            "set_task_factory": lambda: lambda loop, coro, **_: asyncio.Task(coro, loop=loop),
+            "set_default_executor": lambda: ThreadPoolExecutor(1),
+        }.items()
     },
     "closed loop, swallowed": Case(
         "LS103", lambda: swallowed(calls_a_closed_loop("call_soon")), True

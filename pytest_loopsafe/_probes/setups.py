@@ -42,6 +42,15 @@ class SetUp(Sighting):
 
 
 @dataclass(frozen=True)
+class SetUpRead(Sighting):
+    """A loop was asked what it has, of what a loop has but one, and has this."""
+
+    loop: asyncio.AbstractEventLoop
+    what: str
+    thing: Any
+
+
+@dataclass(frozen=True)
 class TakenDown(Sighting):
     """The code asked a loop to do without something, whether it was set up or not."""
 
@@ -69,6 +78,19 @@ class SetupProbe:
                     return result
 
                 return setter
+
+            return build
+
+        def build_getter(what: str) -> Callable[[Any], Any]:
+            def build(original: Callable[..., Any]) -> Callable[..., Any]:
+                def getter(self: Any) -> Any:
+                    __tracebackhide__ = True
+                    thing = original(self)
+                    if thing is not None:
+                        emit(SetUpRead(self, what, thing))
+                    return thing
+
+                return getter
 
             return build
 
@@ -107,16 +129,17 @@ class SetupProbe:
             return build
 
         for method, what in _ONE_EACH.items():
-            patches.on_loop_classes(method, build_setter(what), inherited=True)
+            patches.on_loop_classes(f"set_{method}", build_setter(what), inherited=True)
+            patches.on_loop_classes(f"get_{method}", build_getter(what), inherited=True)
         for kind, what in _BY_PLACE.items():
             patches.on_loop_classes(f"add_{kind}", build_add(what), inherited=True)
             patches.on_loop_classes(f"remove_{kind}", build_remove(what), inherited=True)
 
 
 _ONE_EACH = {
-    "set_task_factory": "task factory",
-    "set_exception_handler": "exception handler",
-    "set_default_executor": "default executor",
+    "task_factory": "task factory",
+    "exception_handler": "exception handler",
+    "default_executor": "default executor",
 }
 _BY_PLACE = {"signal_handler": "signal handler", "reader": "reader", "writer": "writer"}
 
