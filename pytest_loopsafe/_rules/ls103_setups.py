@@ -100,7 +100,7 @@ def _report(lost: _Lost) -> Observation:
         Finding(
             CALL,
             f"{method}() was called in {lost.running} on {lost.home}, which is closed: "
-            f"{lost.running} has no {lost.what} of it",
+            f"{lost.running} was given no {lost.what}",
             lost.running,
             lost.home,
             (
