@@ -283,6 +283,7 @@ GIVEN: dict[str, Callable[[asyncio.AbstractEventLoop], Any]] = {
 LETS_GO: dict[str, Callable[[asyncio.AbstractEventLoop, Any], Any]] = {
     "stop at once": lambda loop, task: loop.stop(),
     "stop": lambda loop, task: loop.call_soon_threadsafe(loop.stop),
+    "stop once, later": lambda loop, task: loop.call_later(1, loop.stop),
     "cancel": lambda loop, task: loop.call_soon_threadsafe(task.cancel),
     "cancel at once": lambda loop, task: task.cancel(),
     "a finalizer": lambda loop, task: Flushed(loop),
@@ -351,6 +352,30 @@ def test_to_let_go_of_a_parents_loop_gives_it_no_work(way: str, how: str) -> Non
         beside = report_of(way, lambda: LETS_GO[how](loop, task)) if "once" not in how else report
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+    assert not report.findings, str(report)
+    assert not beside.findings, str(beside)
+
+
+CLIENT = """
+class Client:
+    def __init__(self, loop):
+        self.loop = loop
+
+    def close(self):
+        self.loop.call_soon_threadsafe(print)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_library_may_close_its_client_in_a_child(way: str, tmp_path: Path) -> None:
+    file = tmp_path / "site-packages" / "client.py"
+    file.parent.mkdir()
+    file.write_text(CLIENT)
+    names: dict[str, Any] = {}
+    exec(compile(CLIENT, str(file), "exec"), names)
+    with parents_loop() as loop:
+        report = report_of(way, names["Client"](loop).close)
+        beside = report_of(way, lambda: names["Client"](loop).close())
     assert not report.findings, str(report)
     assert not beside.findings, str(beside)
 

@@ -83,6 +83,7 @@ _READS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_
 _USES = (*_READS, "send", "sendall", "sendmsg", "write", "shutdown")
 _FOREIGN = ("add_reader", "add_writer", "remove_reader", "remove_writer")
 _SCHEDULE = ("call_soon", "call_soon_threadsafe", "call_at")
+_TIMERS = ("call_at", "call_later")
 _LETS_GO = ("stop", "cancel", "close", "abort")
 _HARMLESS = {getattr(signal, name, None) for name in ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH")}
 """What a process does not even notice that has no handler for them."""
@@ -165,7 +166,8 @@ class _Child:
         running, of_parent, emit = _cpython.get_running_loop, inherited.get, self._emit
 
         def build(original: Callable[..., Any]) -> Callable[..., Any]:
-            at = 1 if original.__name__ == "call_at" else 0
+            name = original.__name__
+            at = 1 if name in _TIMERS else 0  # where the callback is
 
             def call_soon(self: Any, *args: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
@@ -173,7 +175,7 @@ class _Child:
                 if parents is not self:
                     return original(self, *args, **kwargs)
                 if running() is not parents and not self.is_closed() and not _lets_go(*args[at:]):
-                    emit(GivenWork(self, original.__name__))
+                    emit(GivenWork(self, name))
                 handle = original(self, *args, **kwargs)
                 if _cpython.in_debug(self):
                     _cpython.forget_hook(handle)
