@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dis
-import functools
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._bytecode.body import Body
+from pytest_loopsafe._bytecode.kept import for_each_code
 from pytest_loopsafe._bytecode.reader import Reader, callee
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda _: "UNKNOWN"})()
@@ -274,7 +274,7 @@ def changed_by(code: CodeType) -> frozenset[tuple[str, bool]]:
     return frozenset(map(name_of, places.stored | places.filled | places.changed))
 
 
-@functools.lru_cache(maxsize=1024)
+@for_each_code
 def may_store(code: CodeType) -> bool:
     """Whether a function has any instruction or call that writes to what is not its own alone.
 
@@ -302,7 +302,7 @@ class Stored:
         return frozenset(name for name, _ in map(name_of, self.places))
 
 
-@functools.lru_cache(maxsize=1024)
+@for_each_code
 def stored_by(code: CodeType) -> Stored:
     """What a function writes to, or to an entry of."""
     if not may_store(code):

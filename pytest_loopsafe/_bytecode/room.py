@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dis
-import functools
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from types import CodeType
 from typing import Any
 
 from pytest_loopsafe._bytecode.body import Body
+from pytest_loopsafe._bytecode.kept import for_each_code
 from pytest_loopsafe._bytecode.places import FILLS, Asked, Place, Places
 
 
@@ -34,7 +34,7 @@ def drops_oldest(code: CodeType) -> bool:
     return False
 
 
-@functools.lru_cache(maxsize=1024)
+@for_each_code
 def limited_by(code: CodeType) -> frozenset[tuple[Place, int | Place]]:
     """The places of what a function puts something into, and takes something out when it is long.
 
