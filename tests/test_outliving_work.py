@@ -1322,11 +1322,6 @@ def test_what_the_runner_itself_has_is_kept_and_nothing_is_searched(
     assert "is_kept" not in asked
 
 
-def test_a_task_that_is_collected_while_it_is_asked_for_is_kept_by_nobody() -> None:
-    """It is in a circle with its coroutine, and the collector comes whenever it likes."""
-    assert not is_kept(lambda: None)
-
-
 # -- on other loops, tasks and schedules -----------------------------------------------------------
 
 

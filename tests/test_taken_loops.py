@@ -109,12 +109,13 @@ def in_a_function_of_its_own() -> None:
 
 
 def installed_at_the_policy() -> None:
-    asyncio.get_event_loop_policy().set_event_loop(asyncio.new_event_loop())
-    asyncio.run(work())
-    try:
-        asyncio.get_event_loop().run_until_complete(work())
-    except Exception:
-        pass
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        asyncio.get_event_loop_policy().set_event_loop(loop)
+        asyncio.run(work())
+        try:
+            asyncio.get_event_loop().run_until_complete(work())
+        except Exception:
+            pass
 
 
 LOST = (

@@ -99,8 +99,9 @@ def _is_at_hand(ref: Callable[[], Any]) -> bool:
 
     As a class does that runs a loop. To know that much the heap (20 ms) need not be read.
     """
-    return any(
-        _is_of_user(user) and any(value is ref() for value in attributes(user).values())
+    task = ref()
+    return task is not None and any(
+        _is_of_user(user) and any(value is task for value in attributes(user).values())
         for user in users_here()
     )
 

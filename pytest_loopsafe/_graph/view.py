@@ -131,7 +131,9 @@ class Graph:
         for thing in things:
             if gc.is_tracked(thing):
                 for owner in self.owners(thing, ignore=(things,), thorough=thorough):
-                    path = None if owner.hidden else self.named(owner)
+                    # A bare thread, which runs what it was given, is nobody's for being listed.
+                    is_listed = type(thing) is threading.Thread and not owner.own
+                    path = None if owner.hidden or is_listed else self.named(owner)
                     if path is not None:
                         return path
         return None
@@ -183,13 +185,8 @@ class Graph:
         users = observation.users
         if users is None:  # at rest nobody is at work
             users = () if getattr(self._of_thread, "rests", False) else users_here()
-        # Not the loop, whose method refused: it is held by whoever belongs to it, and by others.
-        # Nor a bare thread, which runs what was handed to it.
-        users = tuple(
-            one
-            for one in users
-            if not is_a(one, asyncio.AbstractEventLoop) and type(one) is not threading.Thread
-        )
+        # The loop, whose method refused: it is held by whoever belongs to it, and by others.
+        users = tuple(one for one in users if not is_a(one, asyncio.AbstractEventLoop))
         seen_at = next((path for one in observation.about if (path := self._known(one))), None)
         return Clue(tuple(_weak(observation.about)), tuple(_weak(users)), seen_at)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,13 +56,13 @@ class Place:
 
     @property
     def holder(self) -> Any:
-        """What has the name: a module's variables, or an object that may be gone."""
+        """What has the name: variables of a module or this thread, or an object, if not gone."""
         holder = self.bearer() if self.globals is None else self.globals
         for name in self.through:
             holder = _content(holder, name)
             if is_a(holder, ModuleType):
                 holder = own_dict(holder)
-        return holder
+        return own_dict(holder) if is_a(holder, threading.local) else holder
 
     def now(self) -> Any:
         """What is there at this moment, without running anybody's code."""
