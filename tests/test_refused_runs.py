@@ -716,6 +716,33 @@ def its_own_error() -> None:
         in_thread(fails())
 
 
+class Proud(type):
+    """Its classes are compared with nothing, and are no keys."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise TypeError
+
+    def __hash__(cls) -> int:
+        raise TypeError
+
+
+class Row(metaclass=Proud):
+    pass
+
+
+async def save_row(row: Row) -> None:
+    await asyncio.sleep(0)
+
+
+async def given_what_is_not_compared() -> None:
+    row = Row()
+    try:
+        asyncio.run(save_row(row))
+    except RuntimeError:
+        kept.append(row)
+    await save_row(kept.pop())
+
+
 PREPARED: tuple[Callable[[], Any], ...] = (
     the_same_in_a_thread,
     another_in_a_thread,
@@ -777,6 +804,12 @@ def found(function: Callable[[], Any], **options: Any) -> list[pytest_loopsafe.F
 
 
 SCHEDULES = ["consecutive", "recycled", "persistent", "threads", "concurrent"]
+
+
+def test_what_it_is_given_is_not_compared() -> None:
+    """The refusal comes to who made the call, whatever a metaclass says of its arguments."""
+    report = pytest_loopsafe.run(given_what_is_not_compared)
+    assert (report.findings, [one.error for one in report.passes]) == ((), [None] * 3)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

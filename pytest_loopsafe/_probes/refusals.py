@@ -229,7 +229,7 @@ def _names_refusals(expecting: Any) -> bool:
 
 def _are_refusals(kinds: tuple[Any, ...]) -> bool:
     return bool(kinds) and all(
-        any(base in _REFUSALS for base in bases_of(kind))
+        any(base is one for base in bases_of(kind) for one in _REFUSALS)
         if issubclass(type(kind), type)
         else _names_refusals(kind)  # within a group
         for kind in kinds
