@@ -252,7 +252,7 @@ def _unbegun(given: Any) -> Iterator[Coroutine]:
     yield coroutine
     if coroutine.cr_frame is not None:
         for value in local_variables(coroutine.cr_frame).values():
-            parts = value if type(value) in (tuple, list) else (value,)
+            parts = value if type(value) is tuple or type(value) is list else (value,)
             for part in islice(parts, _MOST_GIVEN):
                 if type(part) is CoroutineType and not _cpython.has_begun(part):
                     yield part
