@@ -422,3 +422,28 @@ def test_who_makes_room_for_the_newest_loses_on_purpose(
 
     report = pytest_loopsafe.run(body, loops=3, check=False)
     assert ("LS306" in {one.code for one in report.findings}) is lost
+
+
+class Proud(type):
+    """Its classes are compared with nothing, and are no keys."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise TypeError
+
+    def __hash__(cls) -> int:
+        raise TypeError
+
+
+class Row(metaclass=Proud):
+    pass
+
+
+def test_what_is_put_in_is_not_compared() -> None:
+    """Whatever a metaclass says: the code that puts it in must not get its error."""
+
+    async def body() -> None:
+        queue: asyncio.Queue[Row] = asyncio.Queue()
+        queue.put_nowait(Row())
+        queue.get_nowait()
+
+    assert pytest_loopsafe.run(body).findings == ()

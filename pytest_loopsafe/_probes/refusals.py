@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from pytest_loopsafe import _cpython
 from pytest_loopsafe._probes.begins import given_to
 from pytest_loopsafe._probes.instrumentation import Emit, Patches, Sighting
+from pytest_loopsafe._words.attributes import is_just_a
 from pytest_loopsafe._words.stacks import is_own, local_variables
 from pytest_loopsafe._words.texts import bases_of
 
@@ -252,7 +253,7 @@ def _unbegun(given: Any) -> Iterator[Coroutine]:
     yield coroutine
     if coroutine.cr_frame is not None:
         for value in local_variables(coroutine.cr_frame).values():
-            parts = value if type(value) is tuple or type(value) is list else (value,)
+            parts = value if is_just_a(value, (tuple, list)) else (value,)
             for part in islice(parts, _MOST_GIVEN):
                 if type(part) is CoroutineType and not _cpython.has_begun(part):
                     yield part

@@ -27,6 +27,7 @@ from pytest_loopsafe._probes.tasks import (
     called_code,
     things_method,
 )
+from pytest_loopsafe._words.attributes import is_just_a
 from pytest_loopsafe._words.stacks import (
     Frame,
     describe_frames,
@@ -187,7 +188,7 @@ class SchedulingProbe:
                     if told is None or told.loop() is not self:
                         timers.of(code, self)
                         emit(TimerSet(self, code))
-                if type(callback) in _METHODS:
+                if is_just_a(callback, _METHODS):
                     setter = _setter(sys._getframe(1))
                     of_thing = things_method(callback) if setter is not None else None
                     if of_thing is not None and things.is_new(*of_thing, setter, self):

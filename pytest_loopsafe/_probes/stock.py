@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 from pytest_loopsafe._probes.uses import Record, Uses
+from pytest_loopsafe._words.attributes import is_just_a
 
 _MAX_THINGS = 1_000
 _MAX_TEXT = 100
@@ -48,7 +49,7 @@ class Stock:
         One text or number alone may as well be the same work that was asked for again.
         """
         keys = {key for item in items if self._has(key := _key(item), item)}
-        alone = len(items) == 1 and type(items[0]) in _PLAIN
+        alone = len(items) == 1 and is_just_a(items[0], _PLAIN)
         return (
             self.known
             and self._came_back
@@ -63,7 +64,7 @@ class Stock:
 
     def _has(self, key: object, item: Any) -> bool:
         held = self._things.get(key)
-        return type(item) in _PLAIN or (held is not None and held() is item)
+        return is_just_a(item, _PLAIN) or (held is not None and held() is item)
 
 
 class Puts:
@@ -96,12 +97,12 @@ class _Filling(Record):
 
 def _key(item: Any) -> object:
     """Plain things are equal when they are made anew; a text is not kept for it."""
-    return (type(item), hash(item)) if type(item) in _PLAIN else id(item)
+    return (type(item), hash(item)) if is_just_a(item, _PLAIN) else id(item)
 
 
 def _hold(item: Any) -> Any:
     """What tells whether it is still the same thing; None where nothing does."""
-    if type(item) in _PLAIN:
+    if is_just_a(item, _PLAIN):
         return item if type(item) is int or len(item) <= _MAX_TEXT else None
     try:
         return weakref.ref(item)

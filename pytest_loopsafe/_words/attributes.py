@@ -17,6 +17,15 @@ def is_a(thing: object, kinds: Any) -> bool:
     return issubclass(type(thing), kinds)
 
 
+def is_just_a(thing: object, kinds: tuple[type, ...]) -> bool:
+    """Whether an object's type is one of these and no subclass; a metaclass may say how to compare.
+
+    ``type(thing) in kinds`` would ask it, in the middle of the code under test.
+    """
+    kind = type(thing)
+    return any(kind is one for one in kinds)
+
+
 def is_plain_local(kind: type) -> bool:
     """Whether to read the variables of a class's instances in a thread runs no code of theirs."""
     return issubclass(kind, threading.local) and all(
